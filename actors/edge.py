@@ -1,0 +1,75 @@
+"""One edge of the graph: hands packed batches to a receiving actor, in order, and sends again what failed.
+
+`pump` is called from the owner's loop and never waits; answers arrive by callback.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import Any
+
+from actors import topology
+from pipeline.core.delivery import Entry, Outbox
+
+
+class Edge:
+    """Calls `method(producer, epoch, number, oldest, data)` of the actor `target`, which answers what it expects next.
+
+    Args:
+        producer: the sender's name; with `epoch` it tells the receiver which numbering this is.
+        window: calls in flight at a time.
+        retain_s: how long acknowledged batches are kept for a receiver that lost its state.
+    """
+
+    def __init__(
+        self, target: str, method: str, producer: str, epoch: int, limit_bytes: int, window: int, retain_s: float = 0.0
+    ) -> None:
+        self.target = target
+        self._method = method
+        self._producer = producer
+        self._epoch = epoch
+        self._handle: Any = None
+        self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.outbox: Outbox[bytes] = Outbox(limit_bytes, window, retain_s)
+        self.calls = 0
+        self.failures = 0
+
+    def offer(self, data: bytes) -> list[bytes]:
+        """Take a batch; returns those that had to be dropped for it."""
+        return self.outbox.offer(data, len(data), time.monotonic())
+
+    def pump(self) -> None:
+        """Take in answers, send what is due."""
+        now_s = time.monotonic()
+        while True:
+            try:
+                future = self._answers.get_nowait()
+            except queue.Empty:
+                break
+            if future.exception() is None:
+                self.outbox.answered(future.result(), now_s)
+            else:
+                self.failures += 1
+                self.outbox.failed(now_s)
+        for entry in self.outbox.due(now_s):
+            self._send(entry)
+
+    @property
+    def settled(self) -> bool:
+        """Whether everything offered was acknowledged."""
+        return not self.outbox.waiting
+
+    def _send(self, entry: Entry[bytes]) -> None:
+        self.calls += 1
+        try:
+            if self._handle is None:
+                self._handle = topology.find(self.target)
+            method = getattr(self._handle, self._method)
+            reference = method.remote(self._producer, self._epoch, entry.number, self.outbox.oldest, entry.item)
+        except Exception:  # whatever Ray raises here, the batch was not sent: it stays in the outbox
+            self._handle = None
+            self.failures += 1
+            self.outbox.failed(time.monotonic())
+            return
+        reference.future().add_done_callback(self._answers.put)

@@ -1,0 +1,66 @@
+"""Starting, finding and ending a pipeline, from a driver."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+import ray
+
+from actors import topology
+from actors.supervisor import STOP_S, SupervisorActor
+from pipeline.core.config import PipelineConfig
+from pipeline.core.errors import KarmanError
+
+START_S: Final = 120.0
+OBJECT_STORE_BYTES: Final = 100 << 20  # calls carry their data inline; Ray's default would take 30 % of memory
+
+
+@contextlib.contextmanager
+def local_ray() -> Iterator[None]:
+    """A Ray of our own on this machine, which ends with us; nothing of it listens beyond loopback."""
+    ray.init(
+        address="local",
+        num_cpus=max(4, os.cpu_count() or 1),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=OBJECT_STORE_BYTES,
+        namespace=topology.NAMESPACE,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def start(config: PipelineConfig) -> Any:
+    """Start a pipeline and wait until all its actors have answered. Returns the supervisor's handle.
+
+    Raises:
+        KarmanError: an actor could not start; the message says why.
+    """
+    supervisor = topology.spawn(SupervisorActor, topology.SUPERVISOR, config, threads=4)
+    failure = ray.get(supervisor.ready.remote(START_S), timeout=START_S + 30)
+    if failure:
+        end(config)
+        raise KarmanError(failure)
+    return supervisor
+
+
+def stop(config: PipelineConfig) -> dict[str, Any]:
+    """Stop the sources, store what was received, end every actor. Returns the last stats."""
+    supervisor = topology.find(topology.SUPERVISOR)
+    final: dict[str, Any] = ray.get(supervisor.stop.remote(), timeout=2 * STOP_S)
+    end(config)
+    return final
+
+
+def end(config: PipelineConfig) -> None:
+    """Kill every actor of the pipeline, the supervisor first so that nothing is started anew."""
+    for name in [topology.SUPERVISOR, *topology.worker_names(config)]:
+        with contextlib.suppress(ValueError, ray.exceptions.RayError):
+            ray.kill(topology.find(name), no_restart=True)

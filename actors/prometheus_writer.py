@@ -1,0 +1,163 @@
+"""The writer towards Prometheus: collects the latest summaries once a second and serves them as pages.
+
+It asks the others and nobody waits for it, so that a scrape can never delay the stream. After a restart it has
+everything again within a second. It owns the pipeline's HTTP port: `/metrics` and `/api/v1/status`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+
+from actors import topology
+from pipeline.adapters import exposition
+from pipeline.adapters.web import WebServer, as_json
+from pipeline.core.balance import balance
+from pipeline.core.config import PipelineConfig
+from pipeline.core.model import CHANNELS, Account, Tally, total
+from pipeline.core.status import DeviceState, Observation, document
+
+log = logging.getLogger(__name__)
+
+PERIOD_S: Final = 1.0  # the original's cadence: one summary a second
+ANSWER_S: Final = 0.8
+
+
+@dataclass(slots=True)
+class _Pace:
+    """Messages of a device at the last look, for its rate."""
+
+    received: int
+    at_s: float
+
+
+class PrometheusWriterActor:
+    """Serves what the other actors know."""
+
+    def __init__(self, config: PipelineConfig) -> None:
+        self._config = config
+        self._handles: dict[str, Any] = {}
+        self._latest: dict[str, Any] = {}
+        self._paces: dict[str, _Pace] = {}
+        self._observation: Observation | None = None
+        self._snapshot = exposition.Snapshot()
+        pages = {
+            "/metrics": lambda: (exposition.CONTENT_TYPE, exposition.render(self._snapshot)),
+            "/api/v1/status": lambda: ("application/json", as_json(self.status())),
+        }
+        self._server = WebServer(config.http_host, config.http_port, pages)
+        threading.Thread(target=self._run, name="collect", daemon=True).start()
+
+    def health(self) -> dict[str, int]:
+        """Who answers."""
+        return topology.identity()
+
+    def stats(self) -> dict[str, int]:
+        """Nothing is counted here."""
+        return {}
+
+    def status(self) -> dict[str, Any]:
+        """The status document, as of the last look."""
+        return document(self._observation) if self._observation else {}
+
+    def _run(self) -> None:
+        while True:
+            began_s = time.monotonic()
+            try:
+                self._look()
+            except Exception:
+                log.exception("could not collect; the pages stay as they were")
+            time.sleep(max(0.05, PERIOD_S - (time.monotonic() - began_s)))
+
+    def _look(self) -> None:
+        questions = {topology.aggregator_name(channel): "summary" for channel in CHANNELS}
+        questions |= dict.fromkeys(topology.ingest_names(self._config), "stats")
+        questions |= {topology.STORE: "stats", topology.SUPERVISOR: "status"}
+        if self._config.replay:
+            questions[topology.REPLAY] = "stats"
+        answers = self._ask(questions)
+        self._latest |= answers  # an actor that is being restarted is shown as it was last seen
+        ingests = [self._latest[name] for name in topology.ingest_names(self._config) if name in self._latest]
+        summaries = tuple(
+            self._latest[topology.aggregator_name(c)] for c in CHANNELS if topology.aggregator_name(c) in self._latest
+        )
+        store = self._latest.get(topology.STORE, {})
+        actors = self._latest.get(topology.SUPERVISOR, {})
+        replay = self._latest.get(topology.REPLAY)
+        now_us = time.time_ns() // 1000
+        devices = self._devices(ingests)
+        live: dict[Account, Tally] = {
+            (name, self._latest[name]["epoch"]): total(
+                entry["tally"] for entry in self._latest[name]["devices"].values() if entry["tally"]
+            )
+            for name in topology.ingest_names(self._config)
+            if name in self._latest
+        }
+        counts = balance(live, store.get("accounts", {}))
+        self._snapshot = exposition.Snapshot(
+            now_us,
+            int(self._config.limits.silence_s * 1e6),
+            summaries,
+            {device.name: device.topic for device in self._config.devices},
+            devices,
+            counts,
+            {name: entry["restarts"] for name, entry in actors.items()},
+        )
+        self._observation = Observation(
+            now_us,
+            self._config.limits.silence_s,
+            replay,
+            devices,
+            summaries,
+            counts,
+            {key: value for key, value in store.items() if key != "accounts"},
+            actors,
+            [notice for ingest in ingests for notice in ingest["notices"]],
+        )
+
+    def _devices(self, ingests: list[Mapping[str, Any]]) -> dict[str, DeviceState]:
+        states = {}
+        now_s = time.monotonic()
+        for ingest in ingests:
+            for name, entry in ingest["devices"].items():
+                tally = entry["tally"] or Tally()
+                last = self._paces.get(name)
+                rate_hz = None
+                if last is not None and tally.received >= last.received:
+                    rate_hz = (tally.received - last.received) / (now_s - last.at_s)
+                self._paces[name] = _Pace(tally.received, now_s)
+                states[name] = DeviceState(
+                    entry["endpoint"],
+                    entry["connected"],
+                    entry["connections"],
+                    entry["last_received_us"],
+                    tally,
+                    rate_hz,
+                )
+        return states
+
+    def _ask(self, questions: Mapping[str, str]) -> dict[str, Any]:
+        references = {}
+        for name, method in questions.items():
+            try:
+                if name not in self._handles:
+                    self._handles[name] = topology.find(name)
+                references[name] = getattr(self._handles[name], method).remote()
+            except ValueError:
+                continue  # not made yet
+        answers = {}
+        deadline_s = time.monotonic() + ANSWER_S
+        for name, reference in references.items():
+            try:
+                answers[name] = ray.get(reference, timeout=max(0.01, deadline_s - time.monotonic()))
+            except ray.exceptions.RayActorError:
+                self._handles.pop(name, None)
+            except ray.exceptions.GetTimeoutError:
+                pass
+        return answers

@@ -1,0 +1,1 @@
+"""Adapters: each module wraps one foreign library, and is its only importer."""

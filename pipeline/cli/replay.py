@@ -1,0 +1,74 @@
+"""`karman replay`: a publisher alone, without Ray, for our pipeline or any other consumer."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.adapters import link, recordings
+from pipeline.adapters.replay import Frames, Replayer
+from pipeline.cli import session
+from pipeline.core.config import DEFAULT_TOPIC
+from pipeline.core.errors import InputError
+from pipeline.core.pacing import Pace
+
+
+def replay(
+    scenario: Annotated[str, typer.Argument(help="A scenario of 'karman recordings list', or a CSV file.")] = "sample1",
+    bind: Annotated[str, typer.Option(help="Endpoint to publish on; more devices take the ports after it.")] = (
+        "tcp://127.0.0.1:5557"
+    ),
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Frames a second, the recording's own time.")] = 60.0,
+    speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time; compresses event time too.")] = 1.0,
+    topic: Annotated[str, typer.Option(help="ZeroMQ topic in front of each message; may be empty.")] = DEFAULT_TOPIC,
+    loop: Annotated[bool, typer.Option(help="Begin again at the end, sequence and time continuing.")] = False,
+    device_count: Annotated[int, typer.Option(min=1, max=4096, help="Publish on so many endpoints.")] = 1,
+    mirror_phase_b: Annotated[bool, typer.Option(help="Copy phase_a into a missing phase_b (for old consumers).")] = (
+        False
+    ),
+    wait: Annotated[bool, typer.Option(help="Begin when every endpoint has a subscriber, or at once.")] = True,
+) -> None:
+    """Publish a recording as a device would."""
+    console = Console(highlight=False)
+    recording = recordings.load(scenario)
+    frames = Frames(recording, mirror_phase_b)
+    endpoints = consecutive(bind, device_count)
+    publisher = link.Publisher(endpoints, topic)
+    said = "simulated" if recording.simulated else "a recording"
+    console.print(f"{recording.name} ({said}) on {endpoints[0]}{f' ... {endpoints[-1]}' if device_count > 1 else ''}")
+    with session.ending() as wanted:
+        if wait:
+            console.print("waiting for a subscriber, for example: karman run --connect " + endpoints[0] + " --dsn ...")
+            while not wanted.is_set() and not publisher.wait_for_subscribers(0.2):
+                pass
+        replayer = Replayer(frames, publisher, device_count, None if loop else frames.count)
+        player = threading.Thread(
+            target=replayer.run, args=(Pace(time.time_ns() // 1000, rate * speed), 0, wanted), daemon=True
+        )
+        player.start()
+        with console.status("publishing") as line:
+            while player.is_alive():
+                player.join(0.5)
+                line.update(f"published {replayer.published:,} messages")
+    publisher.close()
+    console.print(f"published {replayer.published:,} messages")
+
+
+def consecutive(bind: str, count: int) -> list[str]:
+    """Endpoints on `count` consecutive ports from the one in `bind`.
+
+    Raises:
+        InputError: not an endpoint, or not so many ports.
+    """
+    link.check_endpoint(bind)
+    if count == 1:
+        return [bind]
+    match = re.fullmatch(r"(tcp://.*:)(\d+)", bind)
+    if match is None or int(match[2]) + count > 65536:
+        raise InputError(f"'{bind}' has no {count} ports from there on: write tcp://HOST:PORT with a lower port")
+    return [f"{match[1]}{int(match[2]) + index}" for index in range(count)]

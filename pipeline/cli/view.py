@@ -1,0 +1,84 @@
+"""How a status document looks in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+MOST_DEVICES = 12  # rows that fit a terminal; the others are counted in a line
+
+
+def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
+    return "-" if value is None else f"{value / scale:,.{digits}f}"
+
+
+def device_table(document: Mapping[str, Any]) -> Table:
+    """Every device's streams: kW, V, A, power factor, rate, lag, missing."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("device", "phase"):
+        table.add_column(title, no_wrap=True)
+    for title in ("kW", "V", "A", "PF", "msg/s", "lag ms", "missing"):
+        table.add_column(title, justify="right", no_wrap=True)
+    devices = document["devices"]
+    for name, device in list(devices.items())[:MOST_DEVICES]:
+        total = device["three_phase"].get("a", {})
+        sign = Text("silent", style="red") if device["silent"] else Text("total")
+        table.add_row(
+            Text(name),
+            sign,
+            _figure(total.get("real_power_w"), 3, 1000),
+            "",
+            "",
+            "",
+            _figure(device["rate_hz"], 1),
+            _figure(device["lag_s"], 1, 0.001),
+            f"{device['missing']:,}",
+        )
+        for stream, channels in sorted(device["phases"].items()):
+            for channel, figures in sorted(channels.items()):
+                table.add_row(
+                    "",
+                    Text(f"  {stream.rpartition('/')[2]} {channel}", style="dim"),
+                    _figure(figures["real_power_w"], 3, 1000),
+                    _figure(figures["rms_voltage_v"], 2),
+                    _figure(figures["rms_current_a"], 2),
+                    _figure(figures["power_factor"], 4),
+                )
+    if len(devices) > MOST_DEVICES:
+        table.add_row(Text(f"and {len(devices) - MOST_DEVICES} more", style="dim"))
+    return table
+
+
+def balance_line(balance: Mapping[str, Any]) -> Text:
+    """The balance in messages, on one line."""
+    dropped = sum(balance["dropped"].values())
+    parts = [] if balance["published"] is None else [f"published {balance['published']:,}"]
+    parts += [
+        f"received {balance['received']:,}",
+        f"stored {balance['stored']:,}",
+        f"in flight {balance['in_flight']:,}",
+        f"dropped {dropped:,}",
+        f"missing {balance['missing']:,}",
+    ]
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in balance["dropped"].items() if count)
+    return Text("messages: " + " · ".join(parts) + (f"  ({reasons})" if reasons else ""))
+
+
+def screen(document: Mapping[str, Any]) -> RenderableType:
+    """The whole picture of a running pipeline."""
+    replay = document["replay"]
+    source = f"replay of {replay['recording']}" if replay else "live devices"
+    lines: list[RenderableType] = [Text(f"Karman pipeline · {source}", style="bold"), device_table(document), Text("")]
+    lines.append(balance_line(document["balance"]))
+    restarted = {name: entry["restarts"] for name, entry in document["actors"].items() if entry["restarts"]}
+    if restarted:
+        said = ", ".join(f"{name} {count}" for name, count in restarted.items())
+        lines.append(Text(f"actor restarts: {said}", style="yellow"))
+    if document["store"].get("error"):
+        lines.append(Text(f"database: {document['store']['error']}", style="red"))
+    lines += [Text(notice, style="yellow") for notice in document["notices"][-5:]]
+    return Group(*lines)

@@ -1,0 +1,100 @@
+"""What a pipeline is told: its devices, its sinks, its limits. Read once, frozen, handed down in slices.
+
+Every limit stands here or beside the code it bounds, with its reason.
+
+Must not know: files, environment variables, the command line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.core.errors import InputError
+from pipeline.core.model import STREAMS
+
+DEFAULT_TOPIC: Final = "cycle-aligned"
+DEFAULT_PORT: Final = 9105  # the original's metrics port
+_DEVICE_NAME: Final = re.compile(r"[\w.:/@+-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A publisher endpoint. The wire carries no name, so the configuration gives one."""
+
+    name: str
+    endpoint: str
+    topic: str = DEFAULT_TOPIC
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds, each with its reason."""
+
+    time_bound_s: float = 300.0  # a device clock further off than five minutes is wrong, not merely unsynchronised
+    calculation_names: int = 256  # names come from outside and each keeps state; a Karman sends three
+    aggregator_flush_s: float = 0.05  # what a live view can see
+    store_flush_s: float = 0.15  # a COPY costs 1 ms whatever it carries; more often only burns CPU
+    outbox_bytes: int = 64 << 20  # towards each receiver: minutes of 64 devices while it is away
+    aggregator_retain_s: float = 10.0  # resent to a restarted aggregator: twice the usual window
+    silence_s: float = 5.0  # a device unheard for so long loses its gauges
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A recording played on the devices' endpoints, instead of devices."""
+
+    recording: str  # a name or a path, as `recordings.load` takes it
+    rate_hz: float = 60.0
+    speed: float = 1.0
+    duration_s: float | None = None
+    mirror: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """One pipeline."""
+
+    devices: tuple[Device, ...]
+    dsn: str = field(repr=False)  # may hold a password
+    run_us: int  # when this run began, microseconds since the epoch: epochs of its producers are larger
+    http_host: str = "127.0.0.1"
+    http_port: int = DEFAULT_PORT
+    window_s: float = 5.0
+    streams: tuple[str, ...] = STREAMS
+    devices_per_actor: int = 1
+    replay: Replay | None = None
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if not self.devices:
+            raise InputError("no device is given: name at least one, for example --connect tcp://10.0.0.7:5557")
+        for device in self.devices:
+            if not _DEVICE_NAME.fullmatch(device.name):
+                raise InputError(f"'{device.name}' cannot be a device's name: use letters, digits and . : / @ + - _")
+        for attribute in ("name", "endpoint"):
+            (value, count), *_ = Counter(getattr(device, attribute) for device in self.devices).most_common(1)
+            if count > 1:
+                raise InputError(f"the device {attribute} '{value}' is given {count} times: each must be unique")
+        for name, value in (("window", self.window_s), ("devices per actor", self.devices_per_actor)):
+            if value <= 0:
+                raise InputError(f"the {name} must be above 0, not {value}")
+
+    def groups(self) -> list[tuple[Device, ...]]:
+        """The devices of each ingest actor."""
+        size = self.devices_per_actor
+        return [self.devices[start : start + size] for start in range(0, len(self.devices), size)]
+
+
+def parse_connect(texts: Sequence[str], topic: str) -> tuple[Device, ...]:
+    """Devices from `[NAME=]tcp://HOST:PORT`; without a name it is HOST-PORT, for the wire carries none."""
+    devices = []
+    for text in texts:
+        name, separator, endpoint = text.partition("=")
+        if not separator:
+            name, endpoint = text.removeprefix("tcp://").replace(":", "-"), text
+        devices.append(Device(name, endpoint, topic))
+    return tuple(devices)

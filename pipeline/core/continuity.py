@@ -1,0 +1,166 @@
+"""Which rows continue their stream, and what is missing, repeated or begun anew.
+
+Each (device, stream, product) counts its own sequence. Contiguous rows, nearly all, are handled as arrays; a key with
+any break in a batch is walked row by row.
+
+Rules, with L the last sequence and T its time:
+- s = L + 1 continues; s > L + 1 is a gap of s - L - 1, unless that exceeds the bound: then numbering began anew.
+- s <= L and seen before with the same time: a duplicate, not kept.
+- s <= L, within the memory, not seen, and not later than T: it came late and fills a hole; kept.
+- any other s <= L: the device began its numbering anew (a restart); kept, nothing is called missing.
+Rows without a sequence are kept and not judged.
+
+Must not know: sockets, clocks, what happens to a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.core.keys import Key, KeyTable
+from pipeline.core.model import Gap, GapReason
+
+MEMORY: Final = 256  # sequence numbers remembered per stream: 4 s at 60 Hz, more than a network reorders
+MAX_GAP: Final = 60 * 3600 * 24  # a jump of more than a day of 60 Hz cycles is a new numbering, not a loss
+_NONE: Final = np.int64(-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The last row of a stream that was kept: what a restarted ingest continues from."""
+
+    sequence: int
+    time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `Continuity.observe` found in a batch."""
+
+    kept: NDArray[np.bool_]  # shape (rows,)
+    gaps: tuple[Gap, ...]
+    late: Mapping[Key, int]  # rows that filled a hole, by stream
+    resets: Mapping[str, int]  # streams begun anew, by device
+
+
+class Continuity:
+    """The sequence state of the streams of one product. `observe` is its only mutator.
+
+    Args:
+        product: "cycle" or "spectrum", written into gaps.
+        positions: where the streams stood when somebody last wrote them down; a gap from there to the first row is
+            the time when nobody of ours listened.
+    """
+
+    def __init__(self, product: str, positions: Mapping[Key, Position] | None = None) -> None:
+        self._product = product
+        self._table = KeyTable()
+        self._last = np.empty(0, np.int64)
+        self._last_time_us = np.empty(0, np.int64)
+        self._resumed = np.empty(0, bool)  # still at the position handed to the constructor
+        self._seen = np.empty((0, MEMORY), np.int64)
+        self._seen_time_us = np.empty((0, MEMORY), np.int64)
+        for key, position in (positions or {}).items():
+            slot = self._table.slot(key)
+            self._grow()
+            self._last[slot], self._last_time_us[slot] = position.sequence, position.time_us
+            self._resumed[slot] = True
+
+    def positions(self) -> dict[Key, Position]:
+        """Where each stream stands; goes back in through the constructor."""
+        return {
+            key: Position(int(self._last[slot]), int(self._last_time_us[slot]))
+            for slot, key in enumerate(self._table.keys)
+            if self._last[slot] != _NONE
+        }
+
+    def forget(self, devices: Iterable[str]) -> None:
+        """Let the given devices begin without a past."""
+        gone = set(devices)
+        for slot, key in enumerate(self._table.keys):
+            if key[0] in gone:
+                self._last[slot] = _NONE
+                self._seen[slot] = _NONE
+
+    def observe(self, batch: pa.RecordBatch) -> Verdict:
+        """Judge the rows of a batch, in the order of their arrival (columns of CYCLE_SCHEMA or SPECTRUM_SCHEMA)."""
+        kept = np.ones(batch.num_rows, bool)
+        sequenced = batch.column("sequence")
+        if batch.num_rows == 0 or sequenced.null_count == batch.num_rows:
+            return Verdict(kept, (), {}, {})
+        slots = self._table.slots(batch)
+        self._grow()
+        sequence = (sequenced.fill_null(_NONE.item()) if sequenced.null_count else sequenced).to_numpy()
+        time_us = batch.column("time").view(pa.int64()).to_numpy()
+        rows = np.flatnonzero(sequence >= 0)
+        order = rows[np.argsort(slots[rows], kind="stable")]
+        slot, number = slots[order], sequence[order]
+        first = np.flatnonzero(np.diff(slot, prepend=-1))
+        previous = np.concatenate(([_NONE], number[:-1]))
+        previous[first] = self._last[slot[first]]
+        broken = (number != previous + 1) & (previous != _NONE)
+        troubled = np.isin(slot, slot[broken])
+        self._remember(slot[~troubled], number[~troubled], time_us[order][~troubled])
+        walk = _Walk()
+        for row in order[troubled]:
+            self._step(walk, int(row), int(slots[row]), int(sequence[row]), int(time_us[row]))
+        kept[walk.duplicates] = False
+        return Verdict(kept, tuple(walk.gaps), walk.late, walk.resets)
+
+    def _step(self, walk: _Walk, row: int, slot: int, number: int, time_us: int) -> None:
+        last, last_time_us = int(self._last[slot]), int(self._last_time_us[slot])
+        device, stream = self._table.keys[slot]
+        cell = number % MEMORY
+        if last == _NONE or number == last + 1:
+            pass
+        elif last < number <= last + 1 + MAX_GAP:
+            reason = GapReason.RESTART if self._resumed[slot] else GapReason.TRANSPORT
+            walk.gaps.append(
+                Gap(device, stream, self._product, last, number, number - last - 1, last_time_us, time_us, reason)
+            )
+        elif (self._seen[slot, cell] == number and self._seen_time_us[slot, cell] == time_us) or (
+            number == last and time_us == last_time_us  # known from a position: its memory did not survive
+        ):
+            walk.duplicates.append(row)
+            return
+        elif last - MEMORY < number < last and self._seen[slot, cell] != number and time_us <= last_time_us:
+            walk.late[device, stream] = walk.late.get((device, stream), 0) + 1
+            self._seen[slot, cell], self._seen_time_us[slot, cell] = number, time_us
+            return
+        else:
+            walk.resets[device] = walk.resets.get(device, 0) + 1
+            self._seen[slot] = _NONE
+        self._remember(np.array([slot]), np.array([number]), np.array([time_us]))
+
+    def _remember(self, slot: NDArray[np.int64], number: NDArray[np.int64], time_us: NDArray[np.int64]) -> None:
+        """Move the positions forward; for equal slots the last row counts."""
+        self._last[slot], self._last_time_us[slot] = number, time_us
+        self._resumed[slot] = False
+        self._seen[slot, number % MEMORY] = number
+        self._seen_time_us[slot, number % MEMORY] = time_us
+
+    def _grow(self) -> None:
+        if len(self._table.keys) <= len(self._last):
+            return
+        extra = max(16, 2 * len(self._table.keys)) - len(self._last)
+        self._last = np.append(self._last, np.full(extra, _NONE))
+        self._last_time_us = np.append(self._last_time_us, np.zeros(extra, np.int64))
+        self._resumed = np.append(self._resumed, np.zeros(extra, bool))
+        self._seen = np.concatenate((self._seen, np.full((extra, MEMORY), _NONE)))
+        self._seen_time_us = np.concatenate((self._seen_time_us, np.zeros((extra, MEMORY), np.int64)))
+
+
+class _Walk:
+    """What accumulates while broken keys are walked."""
+
+    def __init__(self) -> None:
+        self.duplicates: list[int] = []
+        self.gaps: list[Gap] = []
+        self.late: dict[Key, int] = {}
+        self.resets: dict[str, int] = {}

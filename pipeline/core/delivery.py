@@ -1,0 +1,157 @@
+"""An outbox: keeps what a receiver has not acknowledged, in order, within bounds, and says what to send when.
+
+Go-back-N: the receiver answers each item with the number that it expects next, so an answer of "1234" acknowledges
+everything before 1234. After a failure, or when the receiver expects an older number (it was restarted and asks for
+what we retain), sending goes back. What is acknowledged is kept for `retain_s`, for such a receiver.
+
+Must not know: what an item is, how it is sent, clocks (`now_s` comes in, monotonic seconds).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+Item = TypeVar("Item")
+
+FIRST_RETRY_S: Final = 0.1
+LONGEST_RETRY_S: Final = 2.0  # a restarted actor answers within 1 s; longer waits only delay recovery
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(Generic[Item]):
+    """A numbered item with its size and the time when it was offered."""
+
+    number: int
+    item: Item
+    nbytes: int
+    offered_s: float
+
+
+class Outbox(Generic[Item]):
+    """Items numbered from 0 in the order offered.
+
+    Args:
+        limit_bytes: what may be kept; beyond it the oldest goes, acknowledged ones first.
+        window: items in flight at a time.
+        retain_s: how long acknowledged items are kept.
+    """
+
+    def __init__(self, limit_bytes: int, window: int, retain_s: float = 0.0) -> None:
+        self._limit_bytes = limit_bytes
+        self._window = window
+        self._retain_s = retain_s
+        self._kept: deque[Entry[Item]] = deque()
+        self._bytes = 0
+        self._next = 0  # the number that the next offered item gets
+        self._cursor = 0  # the next number to send
+        self._acknowledged = 0  # everything below was acknowledged, by this receiver or one before it
+        self._expected = 0  # what the receiver said last
+        self._in_flight = 0
+        self._failures = 0
+        self._wait_until_s = 0.0
+
+    @property
+    def oldest(self) -> int:
+        """The lowest number still kept: what a restarted receiver should expect first."""
+        return self._kept[0].number if self._kept else self._next
+
+    @property
+    def waiting(self) -> list[Item]:
+        """What is not acknowledged yet."""
+        return [entry.item for entry in self._kept if entry.number >= self._acknowledged]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes kept."""
+        return self._bytes
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next offered item gets."""
+        return self._next
+
+    def offer(self, item: Item, nbytes: int, now_s: float) -> list[Item]:
+        """Append an item. Returns the unacknowledged ones that had to go for it: the caller counts them as dropped."""
+        self._kept.append(Entry(self._next, item, nbytes, now_s))
+        self._next += 1
+        self._bytes += nbytes
+        lost = []
+        while self._bytes > self._limit_bytes and len(self._kept) > 1:
+            entry = self._forget_oldest()
+            if entry.number >= self._acknowledged:
+                lost.append(entry.item)
+        self._cursor = max(self._cursor, self.oldest)
+        return lost
+
+    def due(self, now_s: float) -> list[Entry[Item]]:
+        """Take what should be sent now; each must be answered by `answered` or `failed`."""
+        self._expire(now_s)
+        if now_s < self._wait_until_s:
+            return []
+        skip = self._cursor - self.oldest
+        room = self._window - self._in_flight
+        entries = [self._kept[index] for index in range(skip, min(len(self._kept), skip + max(room, 0)))]
+        self._cursor += len(entries)
+        self._in_flight += len(entries)
+        return entries
+
+    def answered(self, expected: int, now_s: float) -> None:
+        """The receiver answered: everything below `expected` has arrived."""
+        self._in_flight -= 1
+        self._failures = 0
+        self._wait_until_s = 0.0
+        restarted = expected < self._expected
+        skipped = self._in_flight == 0 and expected < self._cursor
+        if restarted or skipped:
+            self._cursor = max(expected, self.oldest)
+        self._expected = min(expected, self._next)
+        self._acknowledged = max(self._acknowledged, self._expected)
+        self._expire(now_s)
+
+    def failed(self, now_s: float) -> None:
+        """A call failed: what is unacknowledged is sent again, after a wait that grows."""
+        self._in_flight -= 1
+        self._failures += 1
+        self._wait_until_s = now_s + min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures, 10))
+        self._cursor = max(min(self._cursor, self._expected), self.oldest)
+
+    def _expire(self, now_s: float) -> None:
+        while (
+            self._kept
+            and self._kept[0].number < min(self._expected, self._cursor)
+            and now_s - self._kept[0].offered_s >= self._retain_s
+        ):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> Entry[Item]:
+        entry = self._kept.popleft()
+        self._bytes -= entry.nbytes
+        return entry
+
+
+class Inbox:
+    """The receiver's half: which number of each (producer, epoch) is expected next."""
+
+    def __init__(self) -> None:
+        self._expected: dict[str, tuple[int, int]] = {}  # producer -> (epoch, next number)
+
+    def begin(self, producer: str, epoch: int) -> None:
+        """A new incarnation of a producer begins with number 0; older ones are refused from now on."""
+        self._expected[producer] = (epoch, 0)
+
+    def accept(self, producer: str, epoch: int, number: int, oldest: int) -> bool:
+        """Whether this item is the next one. An unknown producer, or a newer epoch, begins at its `oldest`."""
+        known_epoch, expected = self._expected.get(producer, (-1, 0))
+        if epoch < known_epoch:
+            return False  # an old incarnation that does not know that it was replaced
+        if epoch > known_epoch:
+            expected = oldest
+        expected = max(expected, oldest)  # what the sender no longer keeps cannot be waited for
+        self._expected[producer] = (epoch, expected + (number == expected))
+        return number == expected
+
+    def expected(self, producer: str) -> int:
+        """The number to answer with."""
+        return self._expected.get(producer, (-1, 0))[1]

@@ -1,0 +1,82 @@
+"""A batch as bytes: Arrow IPC streams, the batch's origin and tallies in the schema's metadata.
+
+One shape for actor calls and files. Chosen over pickling the Arrow objects: 20 us against 125 us for the 28 buffers of
+a cycle batch, and bytes outlive a version of this program.
+
+Must not know: who sends it, or where it is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline.core.model import Batch, Gap, Tally
+
+VERSION: Final = 1
+_KEY: Final = b"karman"
+
+
+def pack(batch: Batch) -> bytes:
+    """The batch as one byte string."""
+    header = {
+        "version": VERSION,
+        "producer": batch.producer,
+        "epoch": batch.epoch,
+        "number": batch.number,
+        "tallies": {device: asdict(tally) for device, tally in batch.tallies.items()},
+        "gaps": [asdict(gap) for gap in batch.gaps],
+    }
+    cycles = batch.cycles.replace_schema_metadata({_KEY: json.dumps(header, separators=(",", ":")).encode()})
+    return rows_to_bytes(cycles, batch.spectra)
+
+
+def rows_to_bytes(*batches: pa.RecordBatch) -> bytes:
+    """Record batches as Arrow IPC streams, one after the other."""
+    sink = pa.BufferOutputStream()
+    for rows in batches:
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_batch(rows)
+    return sink.getvalue().to_pybytes()
+
+
+def rows_from_bytes(data: bytes) -> pa.RecordBatch:
+    """The first record batch again; its columns point into `data`."""
+    return _read(pa.BufferReader(data))
+
+
+def unpack(data: bytes) -> Batch:
+    """The batch again; its columns point into `data`.
+
+    Raises:
+        ValueError: not a batch, or one of another version.
+    """
+    source = pa.BufferReader(data)
+    try:
+        cycles, spectra = _read(source), _read(source)
+        header = json.loads(cycles.schema.metadata[_KEY])
+    except (pa.ArrowException, KeyError, TypeError, StopIteration) as error:
+        raise ValueError(f"not a packed batch: {error}") from error
+    if header["version"] != VERSION:
+        raise ValueError(f"a packed batch of version {header['version']}, this program reads {VERSION}")
+    return Batch(
+        header["producer"],
+        header["epoch"],
+        header["number"],
+        {device: Tally(**tally) for device, tally in header["tallies"].items()},
+        cycles.replace_schema_metadata(None),
+        spectra,
+        tuple(Gap(**gap) for gap in header["gaps"]),
+    )
+
+
+def _read(source: pa.BufferReader) -> pa.RecordBatch:
+    """One stream of one batch, its end marker included, so that the next stream can follow."""
+    stream = pa.ipc.open_stream(source)
+    batch = stream.read_next_batch()
+    for _ in stream:
+        raise ValueError("a packed batch holds one record batch a stream")
+    return batch

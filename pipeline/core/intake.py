@@ -1,0 +1,181 @@
+"""From payloads to judged, counted, batched rows: what an ingest does between its socket and its receivers.
+
+Must not know: protobuf (a decode function is handed in), sockets, clocks, who receives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.core.continuity import Continuity, Position, Verdict
+from pipeline.core.keys import Key
+from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, Tally
+
+
+class Arrival(NamedTuple):
+    """A message as it came in: `payload` is None where framing already told that it is another topic's."""
+
+    device: int
+    received_us: int
+    payload: bytes | None
+
+
+class DecodedRows(Protocol):
+    """What a decode function returns: rows, and (position, reason) of the payloads that gave none."""
+
+    @property
+    def cycles(self) -> pa.RecordBatch: ...  # noqa: D102
+    @property
+    def spectra(self) -> pa.RecordBatch: ...  # noqa: D102
+    @property
+    def dropped(self) -> tuple[tuple[int, str], ...]: ...  # noqa: D102
+
+
+Decode = Callable[[Sequence[bytes], NDArray[np.int32], NDArray[np.int64], int], DecodedRows]
+
+
+class Intake:
+    """Gathers the rows of a group of devices into batches. `take` and `cut` are its mutators.
+
+    Args:
+        devices: names behind the arrivals' device indices.
+        decode: `(payloads, device indices, arrival times, ordinal of the first message)` to rows.
+        positions: where the streams stood before, by product ("cycle", "spectrum").
+    """
+
+    def __init__(self, devices: Sequence[str], decode: Decode, positions: Mapping[str, Mapping[Key, Position]]) -> None:
+        self._devices = tuple(devices)
+        self._decode = decode
+        self._continuity = {product: Continuity(product, positions.get(product)) for product in ("cycle", "spectrum")}
+        self._messages = 0
+        self._cycles: list[pa.RecordBatch] = []
+        self._spectra: list[pa.RecordBatch] = []
+        self._gaps: list[Gap] = []
+        self._pending: dict[str, Tally] = {}
+        self.totals: dict[str, Tally] = dict.fromkeys(self._devices, Tally())
+        self.last_received_us: dict[str, int] = {}
+
+    def take(self, arrivals: Sequence[Arrival]) -> pa.RecordBatch:
+        """Decode, judge and count arrivals. Returns the cycle rows kept; they also wait for the next `cut`."""
+        usable = [arrival for arrival in arrivals if arrival.payload is not None]
+        device = np.array([arrival.device for arrival in usable], np.int32)
+        received_us = np.array([arrival.received_us for arrival in usable], np.int64)
+        payloads = [arrival.payload for arrival in usable if arrival.payload is not None]
+        first = self._messages
+        self._messages += len(payloads)
+        decoded = self._decode(payloads, device, received_us, first)
+        kept_cycles, cycle_verdict = self._judge("cycle", decoded.cycles)
+        kept_spectra, spectrum_verdict = self._judge("spectrum", decoded.spectra)
+        delivered = np.zeros(len(payloads), bool)
+        for rows in (kept_cycles, kept_spectra):
+            delivered[rows.column("message").to_numpy() - first] = True
+        drops = [(self._devices[device[position]], reason) for position, reason in decoded.dropped]
+        refused = np.zeros(len(payloads), bool)
+        refused[[position for position, _ in decoded.dropped]] = True
+        drops += [(self._devices[index], Drop.DUPLICATE) for index in device[~delivered & ~refused]]
+        drops += [(self._devices[arrival.device], Drop.OTHER_TOPIC) for arrival in arrivals if arrival.payload is None]
+        self._count(arrivals, device[delivered], kept_cycles, kept_spectra, drops, cycle_verdict, spectrum_verdict)
+        return kept_cycles
+
+    def cut(self, producer: str, epoch: int, number: int) -> Batch | None:
+        """The batch of everything since the last cut; None if nothing came in."""
+        if not self._pending:
+            return None
+        batch = Batch(
+            producer,
+            epoch,
+            number,
+            self._pending,
+            concatenate(self._cycles, CYCLE_SCHEMA),
+            concatenate(self._spectra, SPECTRUM_SCHEMA),
+            tuple(self._gaps),
+        )
+        self._cycles, self._spectra, self._gaps, self._pending = [], [], [], {}
+        return batch
+
+    def give_up(self, batch: Batch) -> None:
+        """A batch had to be dropped unsent: its counts and gaps go on with the next one, its messages as dropped."""
+        self._gaps = [*batch.gaps, *self._gaps]
+        for device, tally in batch.tallies.items():
+            lost = Tally(delivered=-tally.delivered, rows=-tally.rows, dropped={Drop.OUTBOX_FULL: tally.delivered})
+            self._pending[device] = self._pending.get(device, Tally()) + tally + lost
+            self.totals[device] += lost
+
+    def _judge(self, product: str, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdict]:
+        verdict = self._continuity[product].observe(rows)
+        self._gaps.extend(verdict.gaps)
+        return (rows if verdict.kept.all() else rows.filter(pa.array(verdict.kept))), verdict
+
+    def _count(
+        self,
+        arrivals: Sequence[Arrival],
+        delivered: NDArray[np.int32],
+        cycles: pa.RecordBatch,
+        spectra: pa.RecordBatch,
+        drops: Iterable[tuple[str, str]],
+        *verdicts: Verdict,
+    ) -> None:
+        size = len(self._devices)
+        received_count = np.bincount([arrival.device for arrival in arrivals], minlength=size)
+        delivered_count = np.bincount(delivered, minlength=size)
+        row_count = np.zeros(size, np.int64)
+        for rows in (cycles, spectra):
+            row_count += np.bincount(rows.column("device").indices.to_numpy(), minlength=size)
+        for arrival in arrivals:
+            self.last_received_us[self._devices[arrival.device]] = arrival.received_us
+        for index in np.flatnonzero(received_count):
+            self._add(
+                self._devices[index],
+                Tally(int(received_count[index]), int(delivered_count[index]), int(row_count[index])),
+            )
+        for device, reason in drops:
+            self._add(device, Tally(dropped={reason: 1}))
+        for verdict in verdicts:
+            missing = _most_by_device(_sum_by_stream(verdict.gaps))
+            late = _most_by_device(verdict.late)
+            for device in {*missing, *late, *verdict.resets}:
+                filled = late.get(device, 0)
+                self._add(
+                    device,
+                    Tally(
+                        missing=missing.get(device, 0) - filled,
+                        reordered=filled,
+                        resets=verdict.resets.get(device, 0),
+                    ),
+                )
+        if cycles.num_rows:
+            self._cycles.append(cycles)
+        if spectra.num_rows:
+            self._spectra.append(spectra)
+
+    def _add(self, device: str, tally: Tally) -> None:
+        self._pending[device] = self._pending.get(device, Tally()) + tally
+        self.totals[device] += tally
+
+
+def concatenate(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
+    """One batch of many, whose dictionaries may differ."""
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches, schema).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _sum_by_stream(gaps: Iterable[Gap]) -> dict[Key, int]:
+    missing: dict[Key, int] = {}
+    for gap in gaps:
+        missing[gap.device, gap.stream] = missing.get((gap.device, gap.stream), 0) + gap.missing
+    return missing
+
+
+def _most_by_device(rows: Mapping[Key, int]) -> dict[str, int]:
+    """Messages from rows: a lost message misses in every stream, so the stream that misses most tells their number."""
+    most: dict[str, int] = {}
+    for (device, _), count in rows.items():
+        most[device] = max(count, most.get(device, 0))
+    return most

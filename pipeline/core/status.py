@@ -1,0 +1,96 @@
+"""What a running pipeline says of itself: one document for the terminal, for `karman status` and for other programs.
+
+Must not know: HTTP, terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.aggregation import TOTALS, Summary
+from pipeline.core.balance import Balance
+from pipeline.core.model import QUANTITIES, Tally
+
+VERSION = 1
+_SHOWN = ("real_power", "rms_voltage", "rms_current", "power_factor")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """What the ingest knows of a device."""
+
+    endpoint: str
+    connected: bool
+    connections: int
+    last_received_us: int
+    tally: Tally
+    rate_hz: float | None  # messages a second lately; None before two looks
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything that was asked for at one moment."""
+
+    now_us: int
+    silence_s: float
+    replay: Mapping[str, Any] | None  # what the replay says; None with real devices
+    devices: Mapping[str, DeviceState]
+    summaries: Iterable[Summary]
+    balance: Balance
+    store: Mapping[str, Any]
+    actors: Mapping[str, Mapping[str, Any]]
+    notices: Iterable[str] = field(default=())
+
+
+def document(seen: Observation) -> dict[str, Any]:
+    """The status as plain values, ready for JSON. Unknown values are None."""
+    phases: dict[str, dict[str, dict[str, dict[str, float | None]]]] = {}
+    totals: dict[str, dict[str, dict[str, float | None]]] = {}
+    lag_s: dict[str, float] = {}
+    for summary in seen.summaries:
+        for (device, stream), values, newest_us in zip(
+            summary.stream_keys, summary.streams.average, summary.streams.newest_us.tolist(), strict=True
+        ):
+            figures = {q.column: _known(value) for q, value in zip(QUANTITIES, values, strict=True) if q.name in _SHOWN}
+            phases.setdefault(device, {}).setdefault(stream, {})[summary.channel] = figures
+            if summary.received_us.get(device):
+                lag_s[device] = (summary.received_us[device] - newest_us) / 1e6
+        for device, values in zip(summary.total_devices, summary.totals.average, strict=True):
+            totals.setdefault(device, {})[summary.channel] = {
+                f"{name}_{'w' if name == 'real_power' else 'var'}": _known(value)
+                for name, value in zip(TOTALS, values, strict=True)
+            }
+    devices = {}
+    for name, state in seen.devices.items():
+        age_s = (seen.now_us - state.last_received_us) / 1e6 if state.last_received_us else None
+        silent = age_s is None or age_s > seen.silence_s
+        devices[name] = {
+            "endpoint": state.endpoint,
+            "connected": state.connected,
+            "connections": state.connections,
+            "silent": silent,
+            "age_s": age_s,
+            "lag_s": lag_s.get(name),
+            "rate_hz": state.rate_hz,
+            **asdict(state.tally),
+            "phases": {} if silent else phases.get(name, {}),
+            "three_phase": {} if silent else totals.get(name, {}),
+        }
+    return {
+        "version": VERSION,
+        "time_us": seen.now_us,
+        "replay": dict(seen.replay) if seen.replay else None,
+        "devices": devices,
+        "balance": {"published": seen.replay["published"] if seen.replay else None, **asdict(seen.balance)},
+        "store": dict(seen.store),
+        "actors": {name: dict(entry) for name, entry in seen.actors.items()},
+        "notices": list(seen.notices),
+    }
+
+
+def _known(value: np.floating[Any]) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,107 @@
+"""Rolling statistics over the last seconds of event time, for many series at once.
+
+A window ends at the newest time that its own series has accepted. Nothing is assumed of the rate, of gaps, or of the
+order of arrival, and the result does not depend on how the rows were batched.
+
+Must not know: clocks, what a series or a column means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIRST_CAPACITY: Final = 320  # 5 s at 60 Hz and some: the usual window fits without growing
+LARGEST_CAPACITY: Final = 8192  # samples kept of a series: 5 s at 1.6 kHz. 8192 x 8 x 4 B = 256 KiB a series at most
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Statistics of each series and column over its window; NaN where no value is known.
+
+    `latest`, `peak`, `trough`, `average`: shape (series, columns), float32 but for the average's float64.
+    `newest_us`: newest event time, shape (series,); 0 where the series has had no row.
+    """
+
+    newest_us: NDArray[np.int64]
+    latest: NDArray[np.float32]
+    peak: NDArray[np.float32]
+    trough: NDArray[np.float32]
+    average: NDArray[np.float64]
+
+
+class RollingWindow:
+    """The last `window_us` of each series. `push` is its only mutator.
+
+    Args:
+        window_us: length of the window in event time; a row exactly that old is outside.
+        columns: values a row.
+    """
+
+    def __init__(self, window_us: int, columns: int) -> None:
+        self._window_us = window_us
+        self._columns = columns
+        self._time_us = np.empty((0, FIRST_CAPACITY), np.int64)
+        self._values = np.empty((0, FIRST_CAPACITY, columns), np.float32)
+        self._next = np.empty(0, np.int64)  # the cell that each series writes next
+        self._newest_us = np.empty(0, np.int64)
+        self.overwritten = 0  # samples lost from a window because a series is faster than LARGEST_CAPACITY allows
+
+    def push(self, series: NDArray[np.int64], time_us: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        """Add rows: series index (n,), event time (n,), values (n, columns) with NaN for what is unknown."""
+        if len(series) == 0:
+            return
+        self._widen(int(series.max()) + 1)
+        order = np.argsort(series, kind="stable")
+        series, time_us, values = series[order], time_us[order], values[order]
+        starts = np.flatnonzero(np.diff(series, prepend=-1))
+        counts = np.diff(np.append(starts, len(series)))
+        rank = np.arange(len(series)) - np.repeat(starts, counts)
+        owners = series[starts]
+        self._newest_us[owners] = np.maximum(self._newest_us[owners], np.maximum.reduceat(time_us, starts))
+        cell = self._cells(series, rank, int(counts.max()))
+        self._time_us[series, cell] = time_us
+        self._values[series, cell] = values
+        self._next[owners] = (self._next[owners] + counts) % self._time_us.shape[1]
+
+    def statistics(self) -> Statistics:
+        """The statistics as they stand."""
+        inside = self._time_us > (self._newest_us - self._window_us)[:, None]
+        values = np.where(inside[:, :, None], self._values, np.float32(np.nan))
+        known = ~np.isnan(values)
+        count = known.sum(axis=1)
+        sums = np.where(known, values, 0.0).sum(axis=1, dtype=np.float64)
+        newest = np.argmax(self._time_us, axis=1)
+        return Statistics(
+            self._newest_us.copy(),
+            self._values[np.arange(len(newest)), newest],
+            np.fmax.reduce(values, axis=1, initial=np.float32(np.nan)),
+            np.fmin.reduce(values, axis=1, initial=np.float32(np.nan)),
+            np.divide(sums, count, out=np.full(sums.shape, np.nan), where=count > 0),
+        )
+
+    def _cells(self, series: NDArray[np.int64], rank: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
+        """The cell of each row, after growing as long as a sample inside its window would be overwritten."""
+        while True:
+            capacity = self._time_us.shape[1]
+            cell = (self._next[series] + rank) % capacity
+            standing = self._time_us[series, cell] > self._newest_us[series] - self._window_us
+            if longest <= capacity and not standing.any():
+                return cell
+            if capacity >= LARGEST_CAPACITY:
+                self.overwritten += int(standing.sum())
+                return cell
+            self._next[:] = capacity  # go on behind what is there; order does not matter, times decide
+            self._time_us = np.pad(self._time_us, ((0, 0), (0, capacity)))
+            self._values = np.pad(self._values, ((0, 0), (0, capacity), (0, 0)), constant_values=np.nan)
+
+    def _widen(self, size: int) -> None:
+        extra = size - len(self._next)
+        if extra > 0:
+            self._next = np.pad(self._next, (0, extra))
+            self._newest_us = np.pad(self._newest_us, (0, extra))
+            self._time_us = np.pad(self._time_us, ((0, extra), (0, 0)))
+            self._values = np.pad(self._values, ((0, extra), (0, 0), (0, 0)), constant_values=np.nan)

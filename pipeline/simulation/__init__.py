@@ -1,0 +1,1 @@
+"""A simulated B200 HGX server under LLM inference, as a PDU meter would see it. Simulated, not measured."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -22,6 +23,15 @@ OBJECT_STORE_BYTES: Final = 100 << 20  # calls carry their data inline; Ray's de
 @contextlib.contextmanager
 def local_ray() -> Iterator[None]:
     """A Ray of our own on this machine, which ends with us; nothing of it listens beyond loopback."""
+    with _own_process_group():
+        _init()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _init() -> None:
     ray.init(
         address="local",
         num_cpus=max(4, os.cpu_count() or 1),
@@ -31,10 +41,28 @@ def local_ray() -> Iterator[None]:
         object_store_memory=OBJECT_STORE_BYTES,
         namespace=topology.NAMESPACE,
     )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_process_group() -> Iterator[None]:
+    """What is started inside gets a process group of its own; we come back to ours.
+
+    A SIGTERM to our whole group, as `timeout` and some service managers send it, would otherwise end Ray before we had
+    stored what was received. (Ray itself only blocks SIGINT.)
+    """
+    ours = os.getpgrp()
+    # A group is named after its first process, which has to live until others have joined.
+    with subprocess.Popen(["sleep", "600"], process_group=0) as leader:  # noqa: S607
+        try:
+            os.setpgid(0, leader.pid)
+        except OSError:  # a session's leader may not move: then signals to its group reach Ray too
+            ours = 0
+        try:
+            yield
+        finally:
+            if ours:
+                os.setpgid(0, ours)
+            leader.kill()
 
 
 def start(config: PipelineConfig) -> Any:

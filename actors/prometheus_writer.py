@@ -82,6 +82,8 @@ class PrometheusWriterActor:
         if self._config.replay:
             questions[topology.REPLAY] = "stats"
         answers = self._ask(questions)
+        if topology.STORE in answers and answers[topology.STORE]["accounts"] is None:
+            answers.pop(topology.STORE)  # restarted, and it has not read the ledger yet
         self._latest |= answers  # an actor that is being restarted is shown as it was last seen
         ingests = [self._latest[name] for name in topology.ingest_names(self._config) if name in self._latest]
         summaries = tuple(

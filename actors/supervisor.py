@@ -61,8 +61,10 @@ class SupervisorActor:
         return self._failure if self._failure or self._started.is_set() else "the actors do not start in time"
 
     def status(self) -> dict[str, dict[str, Any]]:
-        """Process id and restarts of every actor."""
-        return {name: {"pid": entry.pid, "restarts": entry.restarts} for name, entry in self._watched.items()}
+        """Process id of every actor, and its restarts since this supervisor watches."""
+        return {topology.SUPERVISOR: {**topology.identity(), "restarts": 0}} | {
+            name: {"pid": entry.pid, "restarts": entry.restarts} for name, entry in self._watched.items()
+        }
 
     def stop(self) -> dict[str, Any]:
         """Stop the sources, then let everything received be stored. Answers the last stats of what was stopped."""

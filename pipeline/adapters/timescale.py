@@ -94,14 +94,13 @@ def connect(dsn: str) -> psycopg.Connection:
             tcp_user_timeout=10_000,
             options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30s",
         )
-    except psycopg.ProgrammingError as error:
-        raise InputError(
-            f"the DSN cannot be read ({str(error).strip()}): write postgresql://USER@HOST:PORT/DATABASE"
-        ) from None  # the original error repeats the DSN, and with it the password
+    except psycopg.ProgrammingError:
+        # Not its message: it repeats the DSN, and with it the password.
+        raise InputError("the DSN cannot be read: write postgresql://USER@HOST:PORT/DATABASE") from None
     try:
         return psycopg.connect(complete)
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
+        reason = str(error).strip().splitlines()[0]
         raise StorageError(f"cannot connect to the database at {describe(dsn)}: {reason}") from error
 
 

@@ -85,7 +85,7 @@ def finish(config: PipelineConfig, console: Console, report: Path | None) -> Non
         (name, stats["epoch"]): total(device["tally"] for device in stats["devices"].values() if device["tally"])
         for name, stats in ingests.items()
     }
-    counts = balance(live, (final["store"] or {}).get("accounts", {}))
+    counts = balance(live, (final["store"] or {}).get("accounts") or {})
     replay = final.get("replay")
     document: dict[str, Any] = {
         "published": replay["published"] if replay else None,

@@ -1,0 +1,42 @@
+"""The PostgreSQL of our own: where it may stand, and who may use it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pipeline.adapters import embedded
+from pipeline.core.errors import InputError
+
+
+def test_rows_survive_from_one_start_to_the_next(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = (
+        Path(embedded.default_data_dir()) / f"test-{os.getpid()}"
+        if os.geteuid() == 0
+        else tmp_path_factory.mktemp("pg")
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for expected in (1, 2):
+        with embedded.postgres(folder) as dsn, psycopg.connect(dsn) as connection:
+            connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
+            connection.execute("INSERT INTO kept VALUES (1)")
+            assert connection.execute("SELECT count(*) FROM kept").fetchone() == (expected,)
+            with pytest.raises(InputError, match="another karman uses"), embedded.postgres(folder):
+                pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another user")
+def test_root_is_refused_a_private_tree_and_the_tree_stays_private(tmp_path: Path) -> None:
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    with pytest.raises(InputError, match="may not enter"), embedded.postgres(private / "data"):
+        pass
+    assert private.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_said() -> None:
+    with pytest.raises(InputError, match="--data-dir"), embedded.postgres(Path("/proc/karman")):
+        pass

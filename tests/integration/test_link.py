@@ -1,0 +1,119 @@
+"""Real ZeroMQ sockets on loopback."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import pytest
+import zmq
+
+from pipeline.adapters import link
+from pipeline.adapters.silence import SilenceWatch
+from pipeline.core.errors import InputError
+
+
+def gather(subscriber: link.Subscriber, count: int) -> list[tuple[int, list[bytes]]]:
+    arrived: list[tuple[int, list[bytes]]] = []
+    deadline = time.monotonic() + 10
+    while len(arrived) < count and time.monotonic() < deadline:
+        arrived += [(index, parts) for index, _, parts in subscriber.receive(0.05)]
+    return arrived
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "waited 10 s"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("count", [2, link.POLLED_SOCKETS + 2])
+def test_each_endpoint_is_told_apart_in_order(count: int) -> None:
+    endpoints = link.free_endpoints(count)
+    publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
+    subscriber = link.Subscriber({endpoint: (endpoint, "t") for endpoint in endpoints})
+    try:
+        for publisher in publishers:
+            assert publisher.wait_for_subscribers(10)
+        for number in range(3):
+            for index, publisher in enumerate(publishers):
+                publisher.send(b"%d:%d" % (index, number))
+        arrived = gather(subscriber, 3 * count)
+        for index in range(count):
+            assert [parts for device, parts in arrived if device == index] == [
+                [b"t%d:%d" % (index, n)] for n in range(3)
+            ]
+        subscriber.watch()
+        assert all(state.connected for state in subscriber.states.values())
+    finally:
+        subscriber.close()
+        for publisher in publishers:
+            publisher.close()
+
+
+def test_a_publisher_that_comes_back_is_heard_again_and_the_reconnect_is_seen() -> None:
+    (endpoint,) = link.free_endpoints(1)
+    subscriber = link.Subscriber({"d": (endpoint, "")})
+    try:
+        for _ in range(2):
+            publisher = link.Publisher([endpoint], "")
+            # A SUB socket renews its subscriptions when its owner next uses it, so keep on receiving.
+            until(lambda here=publisher: subscriber.receive(0.01) or here.wait_for_subscribers(0.01))
+            publisher.send(b"x")
+            assert gather(subscriber, 1) == [(0, [b"x"])]
+            publisher.close()
+        until(lambda: subscriber.watch() or subscriber.states["d"].connections == 2)
+    finally:
+        subscriber.close()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "tcp://", "tcp://host", "tcp://host:0", "tcp://host:70000", "http://a:1", "host:5557"]
+)
+def test_what_is_not_an_endpoint_is_refused_with_an_example(endpoint: str) -> None:
+    with pytest.raises(InputError, match="tcp://HOST:PORT"):
+        link.check_endpoint(endpoint)
+
+
+def test_a_port_in_use_is_said_and_what_to_do() -> None:
+    (endpoint,) = link.free_endpoints(1)
+    publisher = link.Publisher([endpoint], "")
+    try:
+        with pytest.raises(InputError, match=r"Address already in use.*--bind"):
+            link.Publisher([endpoint], "")
+    finally:
+        publisher.close()
+
+
+def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody there; somebody there under another topic; somebody there who says nothing."""
+    monkeypatch.setattr("pipeline.adapters.silence.PROBE_S", 0.5)
+    absent, other, mute = link.free_endpoints(3)
+    payload = bytes.fromhex("0a030a0178")  # one calculation named "x", nothing in it
+    notices: deque[str] = deque(maxlen=20)
+    with zmq.Context() as context, context.socket(zmq.PUB) as talker, context.socket(zmq.PUB) as silent:
+        talker.bind(other)
+        silent.bind(mute)
+        subscriber = link.Subscriber({"a": (absent, "t"), "b": (other, "t"), "c": (mute, "t")})
+        try:
+            watch = SilenceWatch(subscriber, 0.0, notices)
+            until(
+                lambda: subscriber.watch() or [s.connected for s in subscriber.states.values()] == [False, True, True]
+            )
+
+            def speak() -> bool:
+                talker.send(b"power/" + payload)
+                watch.look()
+                return len(notices) == 3
+
+            until(speak)
+            speak()
+        finally:
+            subscriber.close()
+    said = {notice[0]: notice for notice in notices}
+    assert len(notices) == 3
+    assert "no connection yet" in said["a"]
+    assert "under topic 'power/': use --topic" in said["b"]
+    assert "publishes nothing" in said["c"]

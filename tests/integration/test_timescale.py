@@ -1,0 +1,177 @@
+"""Batches in a real database: what was sent stands there bit for bit, and only once."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import replace
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pytest
+
+from pipeline.adapters import timescale
+from pipeline.core.continuity import Position
+from pipeline.core.errors import InputError, StorageError
+from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, VALUE_COLUMNS, Batch, Flag, Gap, Tally
+
+START_US = 1_800_000_000_000_000
+
+
+def cycles(count: int, device: str = "rack1-pdu2", first: int = 0) -> pa.RecordBatch:
+    index = np.repeat(np.arange(first, first + count), 3)
+    values = np.random.default_rng(7).normal(100, 30, (len(VALUE_COLUMNS), len(index))).astype(np.float32)
+    values[:, 0] = np.nan
+    values[0, 1] = np.inf
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array(START_US + index * 16_667).view(CYCLE_SCHEMA.field("time").type),
+            pa.array(START_US + index * 16_667 + 900).view(CYCLE_SCHEMA.field("received").type),
+            pa.array([device] * len(index)).dictionary_encode(),
+            pa.array([f"threephase/karman{1 + row % 3}" for row in range(len(index))]).dictionary_encode(),
+            pa.array([None if row == 4 else int(number) for row, number in enumerate(index)], pa.int64()),
+            pa.array(index),
+            pa.array([int(Flag.TIME_ABSENT) if row == 5 else 0 for row in range(len(index))], pa.int32()),
+            *(
+                pa.array(column, mask=np.arange(len(index)) == 6)
+                if name.startswith("a_")
+                else pa.nulls(len(index), pa.float32())
+                for name, column in zip(VALUE_COLUMNS, values, strict=True)
+            ),
+        ],
+        schema=CYCLE_SCHEMA,
+    )
+
+
+def spectra(rows: list[dict[str, object]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(rows, schema=SPECTRUM_SCHEMA)
+
+
+def batch(number: int, rows: pa.RecordBatch | None = None) -> Batch:
+    rows = cycles(20) if rows is None else rows
+    tally = Tally(received=21, delivered=20, rows=rows.num_rows, missing=2, dropped={"malformed": 1})
+    return Batch("ingest-0", 1000, number, {"rack1-pdu2": tally}, rows, spectra([]))
+
+
+@pytest.fixture
+def store(database: str):
+    store = timescale.Store(database)
+    yield store
+    store.close()
+
+
+def test_migrations_apply_once_also_when_two_pipelines_start_together(empty_database: str) -> None:
+    results: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: results.append(timescale.migrate(empty_database))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [[], [migration.name for migration in timescale.migrations()]]
+    assert timescale.applied(empty_database) == {migration.version for migration in timescale.migrations()}
+
+
+def test_values_stand_in_the_table_bit_for_bit(store: timescale.Store, database: str) -> None:
+    sent = cycles(20)
+    store.write([batch(0, sent)])
+    with psycopg.connect(database) as connection:
+        stored = connection.execute(
+            f"SELECT time, received, d.name, s.name, sequence, flags, {', '.join(VALUE_COLUMNS)} FROM cycle c"
+            " JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id ORDER BY time, s.name"
+        ).fetchall()
+    wanted = [tuple(row[name] for name in CYCLE_SCHEMA.names if name != "message") for row in sent.to_pylist()]
+
+    def exact(row: tuple[object, ...]) -> tuple[object, ...]:
+        return tuple(np.float32(value).tobytes() if isinstance(value, float) else value for value in row)
+
+    assert [exact(row) for row in stored] == [exact(row) for row in wanted]
+    assert math.isnan(stored[0][6])
+    assert stored[6][6] is None
+
+
+def test_a_resent_batch_is_stored_once_also_beside_a_new_one(store: timescale.Store, database: str) -> None:
+    assert store.write([batch(0)]) == 1
+    assert store.write([batch(0), batch(1, cycles(20, first=20))]) == 1
+    assert store.write([batch(1, cycles(20, first=20))]) == 0
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT count(*), count(DISTINCT (time, stream_id)) FROM cycle").fetchone() == (
+            120,
+            120,
+        )
+    account = store.accounts(0)
+    assert account == {
+        ("ingest-0", 1000): Tally(received=42, delivered=40, rows=120, missing=4, dropped={"malformed": 2})
+    }
+    assert store.accounts(1001) == {}
+
+
+def test_a_transaction_that_fails_leaves_nothing(store: timescale.Store, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE stream_position ADD CONSTRAINT broken CHECK (sequence < 0)")
+        with pytest.raises(StorageError):
+            store.write([batch(0)])
+        assert connection.execute("SELECT (SELECT count(*) FROM cycle), (SELECT count(*) FROM ledger)").fetchone() == (
+            0,
+            0,
+        )
+        connection.execute("ALTER TABLE stream_position DROP CONSTRAINT broken")
+    assert store.write([batch(0)]) == 1
+
+
+def test_positions_tell_where_streams_stand_and_late_rows_do_not_move_them_back(store: timescale.Store) -> None:
+    store.write([batch(0, cycles(10, first=10)), batch(1, cycles(5, first=0))])
+    positions = store.positions(["rack1-pdu2", "unknown"])
+    assert positions["cycle"][("rack1-pdu2", "threephase/karman1")] == Position(19, START_US + 19 * 16_667)
+    assert len(positions["cycle"]) == 3
+    assert store.last_epoch("ingest-0") == 1000
+    assert store.last_epoch("ingest-1") == -1
+
+
+def test_spectra_and_gaps_are_kept(store: timescale.Store, database: str) -> None:
+    row = cycles(1).select(CYCLE_SCHEMA.names[:7]).to_pylist()[0]
+    spectrum = spectra([row | {"magnitude": [1.5, 2.5], "phase": []}])
+    gap = Gap("rack1-pdu2", "threephase/karman2", "cycle", 7, 12, 4, START_US, START_US + 83_335, "transport")
+    store.write([replace(batch(0), spectra=spectrum, gaps=(gap,))])
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT magnitude, phase FROM spectrum").fetchall() == [([1.5, 2.5], [])]
+        assert connection.execute(
+            "SELECT d.name, s.name, product, after_sequence, before_sequence, missing, reason,"
+            " extract(epoch FROM to_time - from_time)::float8 FROM gap JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id"
+        ).fetchall() == [("rack1-pdu2", "threephase/karman2", "cycle", 7, 12, 4, "transport", 0.083335)]
+
+
+def test_the_view_by_phase_shows_only_channels_that_have_values(store: timescale.Store, database: str) -> None:
+    store.write([batch(0)])
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT DISTINCT device, phase FROM cycle_by_phase").fetchall() == [
+            ("rack1-pdu2", "a")
+        ]
+
+
+def test_every_value_column_says_its_unit(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        comments = dict(
+            connection.execute(
+                "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute"
+                " WHERE attrelid = 'cycle'::regclass AND attname LIKE 'a\\_%%'",
+                [],
+            ).fetchall()
+        )
+    assert set(comments) == {name for name in VALUE_COLUMNS if name.startswith("a_")}
+    assert all(comments.values())
+
+
+@pytest.mark.parametrize(
+    ("dsn", "kind", "said"),
+    [
+        ("postgresql://u:hunter2@127.0.0.1:1/power", StorageError, "127.0.0.1:1/power"),
+        ("postgresql://u:hunter2@[::1", InputError, "postgresql://USER@HOST:PORT/DATABASE"),
+        ("password=hunter2 nonsense", InputError, "postgresql://USER@HOST:PORT/DATABASE"),
+    ],
+)
+def test_a_dsn_that_fails_is_said_without_its_password(dsn: str, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind) as caught:
+        timescale.connect(dsn)
+    assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -89,6 +89,7 @@ def finish(config: PipelineConfig, console: Console, report: Path | None) -> Non
     replay = final.get("replay")
     document: dict[str, Any] = {
         "published": replay["published"] if replay else None,
+        "skipped": replay["skipped"] if replay else None,
         "received": counts.received,
         "stored": counts.stored,
         "dropped": dict(counts.dropped),

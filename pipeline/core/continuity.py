@@ -54,15 +54,19 @@ class Continuity:
 
     Args:
         product: "cycle" or "spectrum", written into gaps.
+        stride: by how much the sequence grows from row to row; 0 learns it as the smallest growth seen. A spectrum
+            comes every so many cycles and may carry the cycle's number: what lies between is not missing.
         positions: where the streams stood when somebody last wrote them down; a gap from there to the first row is
             the time when nobody of ours listened.
     """
 
-    def __init__(self, product: str, positions: Mapping[Key, Position] | None = None) -> None:
+    def __init__(self, product: str, positions: Mapping[Key, Position] | None = None, stride: int = 1) -> None:
         self._product = product
+        self._first_stride = stride
         self._table = KeyTable()
         self._last = np.empty(0, np.int64)
         self._last_time_us = np.empty(0, np.int64)
+        self._stride = np.empty(0, np.int64)
         self._resumed = np.empty(0, bool)  # still at the position handed to the constructor
         self._seen = np.empty((0, MEMORY), np.int64)
         self._seen_time_us = np.empty((0, MEMORY), np.int64)
@@ -104,7 +108,7 @@ class Continuity:
         first = np.flatnonzero(np.diff(slot, prepend=-1))
         previous = np.concatenate(([_NONE], number[:-1]))
         previous[first] = self._last[slot[first]]
-        broken = (number != previous + 1) & (previous != _NONE)
+        broken = (number != previous + self._stride[slot]) & (previous != _NONE)
         troubled = np.isin(slot, slot[broken])
         self._remember(slot[~troubled], number[~troubled], time_us[order][~troubled])
         walk = _Walk()
@@ -117,13 +121,15 @@ class Continuity:
         last, last_time_us = int(self._last[slot]), int(self._last_time_us[slot])
         device, stream = self._table.keys[slot]
         cell = number % MEMORY
-        if last == _NONE or number == last + 1:
+        stride = int(self._stride[slot])
+        if last != _NONE and last < number and self._first_stride == 0 and (stride == 0 or number - last < stride):
+            self._stride[slot] = stride = number - last
+        if last == _NONE or number == last + stride:
             pass
         elif last < number <= last + 1 + MAX_GAP:
             reason = GapReason.RESTART if self._resumed[slot] else GapReason.TRANSPORT
-            walk.gaps.append(
-                Gap(device, stream, self._product, last, number, number - last - 1, last_time_us, time_us, reason)
-            )
+            missing = -(-(number - last) // stride) - 1
+            walk.gaps.append(Gap(device, stream, self._product, last, number, missing, last_time_us, time_us, reason))
         elif (self._seen[slot, cell] == number and self._seen_time_us[slot, cell] == time_us) or (
             number == last and time_us == last_time_us  # known from a position: its memory did not survive
         ):
@@ -151,6 +157,7 @@ class Continuity:
         extra = max(16, 2 * len(self._table.keys)) - len(self._last)
         self._last = np.append(self._last, np.full(extra, _NONE))
         self._last_time_us = np.append(self._last_time_us, np.zeros(extra, np.int64))
+        self._stride = np.append(self._stride, np.full(extra, self._first_stride))
         self._resumed = np.append(self._resumed, np.zeros(extra, bool))
         self._seen = np.concatenate((self._seen, np.full((extra, MEMORY), _NONE)))
         self._seen_time_us = np.concatenate((self._seen_time_us, np.zeros((extra, MEMORY), np.int64)))

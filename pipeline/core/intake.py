@@ -51,7 +51,10 @@ class Intake:
     def __init__(self, devices: Sequence[str], decode: Decode, positions: Mapping[str, Mapping[Key, Position]]) -> None:
         self._devices = tuple(devices)
         self._decode = decode
-        self._continuity = {product: Continuity(product, positions.get(product)) for product in ("cycle", "spectrum")}
+        self._continuity = {
+            "cycle": Continuity("cycle", positions.get("cycle")),
+            "spectrum": Continuity("spectrum", positions.get("spectrum"), stride=0),
+        }
         self._messages = 0
         self._cycles: list[pa.RecordBatch] = []
         self._spectra: list[pa.RecordBatch] = []

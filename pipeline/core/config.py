@@ -43,6 +43,24 @@ class Limits:
     silence_s: float = 5.0  # a device unheard for so long loses its gauges
 
 
+DAY_S: Final = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How long rows are kept, and how they are laid out. Disk, not CPU, limits how long (docs/storage.md)."""
+
+    keep_cycles_s: float = 3 * DAY_S  # gigabytes a device and day: long enough to look into a weekend's event
+    keep_spectra_s: float = 3 * DAY_S
+    keep_1s_s: float = 30 * DAY_S  # a billing month of every second
+    keep_1m_s: float = 400 * DAY_S  # a year and the same month of the year before
+    keep_1h_s: float = 3650 * DAY_S
+    chunk_s: float | None = None  # TimescaleDB's chunk of cycles; None derives it from devices and memory
+    columnstore_after_s: float = 2 * 3600.0  # late rows and a drained spool go into rowstore, which is cheaper
+    spool_bytes: int = 8 << 30  # 6 hours of 30 devices: 12.7 kB a second and device
+    tidy_s: float = 600.0  # how often partitions are made ahead and dropped, and the ledger is pruned
+
+
 @dataclass(frozen=True, slots=True)
 class Replay:
     """A recording played on the devices' endpoints, instead of devices."""
@@ -68,6 +86,8 @@ class PipelineConfig:
     devices_per_actor: int = 1
     replay: Replay | None = None
     limits: Limits = Limits()
+    storage: Storage = Storage()
+    spool_dir: str | None = None  # where batches wait while the database is away; None: they wait in memory
 
     def __post_init__(self) -> None:
         if not self.devices:

@@ -12,4 +12,19 @@ class InputError(KarmanError):
 
 
 class StorageError(KarmanError):
-    """The database cannot be reached or refused what we sent."""
+    """The database cannot be reached or cannot take anything now; the same may be tried again.
+
+    `answered`: somebody is there and refuses the login, so that waiting alone does not help.
+    """
+
+    def __init__(self, message: str, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+class RefusedError(KarmanError):
+    """The database refuses these very rows, and would again."""
+
+
+class SpoolError(KarmanError):
+    """The spool on disk cannot take or give a segment."""

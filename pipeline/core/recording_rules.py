@@ -35,12 +35,12 @@ _UNKNOWN: Final = pa.array(["", "nan", "null", "none", "na", "n/a"])
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
 _POWER_TOLERANCE: Final = (0.01, 1.0)  # of S, and VA: meters round each figure on its own
 _FACTOR_TOLERANCE: Final = 1e-3
-_CYCLE_MS: Final = (10.0, 25.0)  # what a frame may last before its time column is suspected of another unit
+_SPACING_MS: Final = (2.0, 500.0)  # beyond it a time column is suspected of another unit; a few lost frames are not
 
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Something wrong. `line` counts from 1, the header's; `column` is its name, or empty for the whole line."""
 
@@ -48,6 +48,11 @@ class Finding:
     column: str
     message: str
     severity: str = ERROR
+
+    @property
+    def rank(self) -> tuple[int, bool, str]:
+        """By line, and on each the errors first."""
+        return self.line, self.severity != ERROR, self.column
 
     def __str__(self) -> str:
         where = f"line {self.line}, column {self.column}" if self.column else f"line {self.line}"
@@ -100,15 +105,12 @@ class Rows:
         self, column: str, wrong: Mask, message: str, text: pa.Array | None = None, severity: str = ERROR
     ) -> None:
         where = np.flatnonzero(wrong)
+        more = len(where) - FINDINGS_PER_RULE
+        note = f" (as on {more} lines more)" if more > 0 else ""
         for row in where[:FINDINGS_PER_RULE].tolist():
             value = "" if text is None else f"{text[row].as_py()!r} is "
-            more = len(where) - FINDINGS_PER_RULE
-            last = (
-                f" (and on {more} more lines)"
-                if row == where[min(len(where), FINDINGS_PER_RULE) - 1] and more > 0
-                else ""
-            )
-            self.findings.append(Finding(int(self._lines[row]), column, f"{value}{message}{last}", severity))
+            self.findings.append(Finding(int(self._lines[row]), column, f"{value}{message}{note}", severity))
+            note = ""
 
     def _whole(self, text: Mapping[str, pa.Array], name: str, what: str, optional: bool) -> pa.Array:
         """The column as int64. Nulls are an error where it is not optional."""
@@ -163,9 +165,9 @@ class Rows:
         backwards[first[1:]] = np.diff(time_ms[first]) < 0
         self._report(TIME, backwards, "earlier than the frame before it", severity=WARNING)
         if len(first) > 1:
-            spacing_ms = float(np.median(np.diff(time_ms[first])))
+            spacing_ms = float(np.median(np.diff(np.unique(time_ms))))
             odd = np.zeros(len(time_ms), bool)
-            odd[first[1]] = not _CYCLE_MS[0] <= spacing_ms <= _CYCLE_MS[1]
+            odd[first[1]] = not _SPACING_MS[0] <= spacing_ms <= _SPACING_MS[1]
             message = f"frames are {spacing_ms:g} ms apart, an AC cycle lasts 16 to 20 ms: is the time in milliseconds?"
             self._report(TIME, odd, message, severity=WARNING)
 

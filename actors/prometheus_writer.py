@@ -82,8 +82,8 @@ class PrometheusWriterActor:
         if self._config.replay:
             questions[topology.REPLAY] = "stats"
         answers = self._ask(questions)
-        if topology.STORE in answers and answers[topology.STORE]["accounts"] is None:
-            answers.pop(topology.STORE)  # restarted, and it has not read the ledger yet
+        if topology.STORE in answers and answers[topology.STORE]["accounts"] is None:  # it has not read the ledger yet
+            answers[topology.STORE]["accounts"] = self._latest.get(topology.STORE, {}).get("accounts")
         self._latest |= answers  # an actor that is being restarted is shown as it was last seen
         ingests = [self._latest[name] for name in topology.ingest_names(self._config) if name in self._latest]
         summaries = tuple(
@@ -101,7 +101,7 @@ class PrometheusWriterActor:
             for name in topology.ingest_names(self._config)
             if name in self._latest
         }
-        counts = balance(live, store.get("accounts", {}))
+        counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
         self._snapshot = exposition.Snapshot(
             now_us,
             int(self._config.limits.silence_s * 1e6),
@@ -118,7 +118,7 @@ class PrometheusWriterActor:
             devices,
             summaries,
             counts,
-            {key: value for key, value in store.items() if key != "accounts"},
+            {key: value for key, value in store.items() if key not in ("accounts", "spooled")},
             actors,
             [notice for ingest in ingests for notice in ingest["notices"]],
         )

@@ -7,10 +7,10 @@ import time
 from typing import Any, Final
 
 import ray
-from pipeline.adapters.recordings import load
 
 from actors import topology
 from pipeline.adapters.link import Publisher
+from pipeline.adapters.recordings import load
 from pipeline.adapters.replay import Frames, Replayer
 from pipeline.core.config import PipelineConfig
 from pipeline.core.continuity import Position

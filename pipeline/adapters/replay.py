@@ -45,11 +45,11 @@ class Frames:
         self._span = int(self._sequence.max() - self._sequence.min()) + 1
 
     def index_of(self, sequence: int) -> int:
-        """The frame number n, over all rounds, whose rows carry this sequence number."""
+        """The frame number n, over all rounds, whose rows carry this sequence number (the last one, if they repeat)."""
         base = int(self._sequence.min())
         rounds, within = divmod(sequence - base, self._span)
-        row = int(np.flatnonzero(self._sequence == base + within)[0])
-        return rounds * self.count + int(self._frame[row])
+        rows = np.flatnonzero(self._sequence <= base + within)
+        return rounds * self.count + int(self._frame[rows].max())
 
     def payloads(self, first: int, last: int, pace: Pace) -> list[bytes]:
         """Frames `first` ... `last` - 1, encoded."""

@@ -17,8 +17,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.adapters import embedded, recordings, timescale, wire
+from pipeline.adapters import embedded, recordings, wire
 from pipeline.adapters.replay import Frames
+from pipeline.adapters.timescale import schema
+from pipeline.adapters.timescale.store import Store
 from pipeline.core.aggregation import ChannelAggregator
 from pipeline.core.intake import Arrival, Intake, concatenate
 from pipeline.core.model import SPECTRUM_SCHEMA, STREAMS, Batch, Tally
@@ -55,8 +57,8 @@ def bench(
         measure("aggregate", lambda _: aggregator.push(rows))
         measure("encode (replay)", lambda _: frames.payloads(0, MESSAGES, pace))
         with embedded.temporary() as dsn:
-            timescale.migrate(dsn)
-            store = timescale.Store(dsn)
+            schema.migrate(dsn)
+            store = Store(dsn)
             tallies = {"bench": Tally(MESSAGES, MESSAGES, rows.num_rows)}
             batch = Batch("bench", 0, 0, tallies, rows, concatenate([], SPECTRUM_SCHEMA))
             measure("store (COPY, ledger, commit; wall time)", lambda n: store.write([replace(batch, number=n)]))

@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 
 from actors import launch
-from pipeline.adapters import embedded, link, recordings, timescale
+from pipeline.adapters import embedded, link, recordings
+from pipeline.adapters.timescale import schema
 from pipeline.adapters.web import check_port
 from pipeline.cli import session
 from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
@@ -49,13 +50,14 @@ def demo(
             finally:
                 dsn = starting.result()
         wanted = stack.enter_context(session.ending())
-        timescale.migrate(dsn)
+        schema.migrate(dsn)
         config = PipelineConfig(
             _devices(devices),
             dsn,
             time.time_ns() // 1000,
             http_port=port,
             replay=Replay(scenario, speed=speed, duration_s=duration),
+            spool_dir=str(data_dir / "spool"),
         )
         launch.start(config)
         console.print(f"started in {time.monotonic() - began_s:.1f} s; look further with")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 import pipeline
 from pipeline.cli import bench, db, demo, recordings, replay, run, status
@@ -48,7 +49,7 @@ def main() -> None:
     try:
         app()
     except KarmanError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]karman:[/red] {error}", markup=True)
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]karman:[/red] {escape(str(error))}")
         sys.exit(2 if isinstance(error, InputError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Annotated
 
+import platformdirs
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from actors import launch
-from pipeline.adapters import link, timescale
+from pipeline.adapters import link
+from pipeline.adapters.timescale import schema
+from pipeline.adapters.timescale.connection import describe
 from pipeline.adapters.web import check_port
 from pipeline.cli import session
 from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, PipelineConfig, parse_connect
+from pipeline.core.errors import InputError, StorageError
 
 
 def run(
@@ -26,6 +32,7 @@ def run(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /metrics and the status.")] = DEFAULT_PORT,
     devices_per_actor: Annotated[int, typer.Option(min=1, max=1024, help="Devices that share an ingest.")] = 1,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to run; else until Ctrl-C.")] = None,
+    spool_dir: Annotated[Path | None, typer.Option(help="Where batches wait while the database is away.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
 ) -> None:
     """Receive devices, store every cycle, serve /metrics. Ctrl-C or SIGTERM stores what was received, then ends."""
@@ -33,11 +40,18 @@ def run(
     devices = parse_connect(connect, topic)
     for device in devices:
         link.check_endpoint(device.endpoint)
-    config = PipelineConfig(devices, dsn, time.time_ns() // 1000, host, port, devices_per_actor=devices_per_actor)
+    spool = spool_dir or default_spool_dir(dsn)
+    config = PipelineConfig(
+        devices,
+        dsn,
+        time.time_ns() // 1000,
+        host,
+        port,
+        devices_per_actor=devices_per_actor,
+        spool_dir=str(spool),
+    )
     check_port(host, port)
-    applied = timescale.migrate(dsn)
-    for name in applied:
-        console.print(f"applied migration {name}")
+    prepare(dsn, spool, console)
     with launch.local_ray(), session.ending() as wanted:
         launch.start(config)
         console.print(f"running; http://{host}:{port}/metrics and 'karman status' tell more. Ctrl-C ends it.")
@@ -47,3 +61,33 @@ def run(
             session.watch(config, console, wanted)
         finally:
             session.finish(config, console, report)
+
+
+def default_spool_dir(dsn: str) -> Path:
+    """A spool for each database, below the user's data directory."""
+    digest = hashlib.sha256(describe(dsn).encode()).hexdigest()[:12]
+    return platformdirs.user_data_path("karman") / f"spool-{digest}"
+
+
+def prepare(dsn: str, spool: Path, console: Console) -> None:
+    """Apply the migrations.
+
+    Raises:
+        StorageError: the database cannot be reached, and was never used with this spool: most likely the DSN is wrong.
+    """
+    proof = spool / "migrated"  # the DSN has worked once: from then on an outage is only an outage
+    try:
+        for name in schema.migrate(dsn):
+            console.print(f"applied migration {name}")
+    except StorageError as error:
+        if error.answered or not proof.exists():
+            raise
+        console.print(
+            f"[yellow]{escape(str(error))}; starting all the same: batches wait in {escape(str(spool))}[/yellow]"
+        )
+        return
+    try:
+        spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        proof.touch()
+    except OSError as error:
+        raise InputError(f"the spool {spool} cannot be used ({error.strerror}): choose --spool-dir") from error

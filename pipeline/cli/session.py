@@ -85,13 +85,15 @@ def finish(config: PipelineConfig, console: Console, report: Path | None) -> Non
         (name, stats["epoch"]): total(device["tally"] for device in stats["devices"].values() if device["tally"])
         for name, stats in ingests.items()
     }
-    counts = balance(live, (final["store"] or {}).get("accounts") or {})
+    store = final["store"] or {}
+    counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
     replay = final.get("replay")
     document: dict[str, Any] = {
         "published": replay["published"] if replay else None,
         "skipped": replay["skipped"] if replay else None,
         "received": counts.received,
         "stored": counts.stored,
+        "spooled": counts.spooled,
         "dropped": dict(counts.dropped),
         "missing": counts.missing,
         "in_flight": counts.in_flight,
@@ -103,8 +105,10 @@ def finish(config: PipelineConfig, console: Console, report: Path | None) -> Non
     if report is not None:
         report.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
         console.print(f"the balance is in {report}")
+    if counts.spooled:
+        console.print(f"{counts.spooled:,} messages wait on disk; the next run stores them when the database is back")
     if counts.in_flight:
-        raise KarmanError(f"{counts.in_flight} messages could not be stored: {(final['store'] or {}).get('error')}")
+        raise KarmanError(f"{counts.in_flight} messages could not be stored: {store.get('error')}")
 
 
 class _Lines:

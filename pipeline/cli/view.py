@@ -60,6 +60,7 @@ def balance_line(balance: Mapping[str, Any]) -> Text:
     parts += [
         f"received {balance['received']:,}",
         f"stored {balance['stored']:,}",
+        *([f"spooled {balance['spooled']:,}"] if balance["spooled"] else []),
         f"in flight {balance['in_flight']:,}",
         f"dropped {dropped:,}",
         f"missing {balance['missing']:,}",

@@ -1,4 +1,4 @@
-"""The balance of a run, in messages: received = stored + in flight + dropped, and sent = received + missing.
+"""The balance of a run, in messages: received = stored + spooled + in flight + dropped, sent = received + missing.
 
 Must not know: where the figures were asked for.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline.core.model import Account, Tally, total
+from pipeline.core.model import STORAGE_DROPS, Account, Tally, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,27 +17,40 @@ class Balance:
 
     received: int
     stored: int
-    in_flight: int  # received, not dropped, not committed yet
+    spooled: int  # on disk, waiting for the database
+    in_flight: int  # received, not dropped, neither committed nor spooled yet
     missing: int  # never received, by the devices' sequence numbers
     rows: int  # rows stored
     dropped: Mapping[str, int] = field(default_factory=dict)
 
 
-def balance(live: Mapping[Account, Tally], accounts: Mapping[Account, Tally]) -> Balance:
-    """Join what the running ingests have counted with what the ledger holds.
+def balance(
+    live: Mapping[Account, Tally], accounts: Mapping[Account, Tally], spooled: Mapping[Account, Tally]
+) -> Balance:
+    """Join what the running ingests have counted with what the ledger and the spool hold.
 
     Args:
         live: the counts of the ingests that run now, by producer and epoch.
-        accounts: what is committed, by producer and epoch. For an ingest that has died this is all there is: what it
-            had received and not handed over shows as missing, when its successor sees where the stream stands.
+        accounts: what is committed, by producer and epoch.
+        spooled: what waits on disk. For an ingest that has died these two are all there is: what it had received and
+            not handed over shows as missing, when its successor sees where the stream stands.
     """
-    counted = total({**accounts, **live}.values())
-    committed = total(accounts.values())
+    handed_in = {key: accounts.get(key, Tally()) + spooled.get(key, Tally()) for key in {*accounts, *spooled}}
+    committed, waiting = total(accounts.values()), total(spooled.values())
+    counted = total({**handed_in, **live}.values())
+    # What was lost in storing (refused, spool full or damaged) the ledger knows, and not the ingest that counts.
+    lost = total(
+        Tally(dropped={reason: count for reason, count in accounts[key].dropped.items() if reason in STORAGE_DROPS})
+        for key in live
+        if key in accounts
+    )
+    dropped = (counted + lost).dropped
     return Balance(  # keyword by keyword: seven counts that must not change places
         received=counted.received,
         stored=committed.delivered,
-        in_flight=counted.delivered - committed.delivered,
+        spooled=waiting.delivered,
+        in_flight=counted.received - sum(dropped.values()) - committed.delivered - waiting.delivered,
         missing=counted.missing,
         rows=committed.rows,
-        dropped=counted.dropped,
+        dropped=dropped,
     )

@@ -90,7 +90,13 @@ class Drop:
     SEQUENCE_RANGE = "sequence_out_of_range"  # a sequence number above 2**63 - 1
     NAME_LIMIT = "too_many_names"  # more distinct calculation names than `Limits.calculation_names`
     DUPLICATE = "duplicate"  # every row of it was seen before
+    REFUSED = "refused"  # the database refuses these rows for good; they are in quarantine
+    SPOOL_FULL = "spool_full"  # the database was away longer than the spool's bound allows
+    SPOOL_DAMAGED = "spool_damaged"  # a segment on disk could not be read back
     OUTBOX_FULL = "outbox_full"  # the receiver did not take it and the sender's memory bound was reached
+
+
+STORAGE_DROPS: Final = frozenset({Drop.REFUSED, Drop.SPOOL_FULL, Drop.SPOOL_DAMAGED})  # lost after the hand-over
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +134,23 @@ class Tally:
     dropped: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Tally) -> Tally:
-        dropped = {
-            reason: self.dropped.get(reason, 0) + other.dropped.get(reason, 0)
-            for reason in sorted({*self.dropped, *other.dropped})
-        }
+        return self._combined(other, 1)
+
+    def __sub__(self, other: Tally) -> Tally:
+        return self._combined(other, -1)
+
+    def _combined(self, other: Tally, sign: int) -> Tally:
+        dropped = self.dropped
+        if other.dropped:
+            reasons = sorted({*self.dropped, *other.dropped})
+            dropped = {reason: self.dropped.get(reason, 0) + sign * other.dropped.get(reason, 0) for reason in reasons}
         return Tally(
-            self.received + other.received,
-            self.delivered + other.delivered,
-            self.rows + other.rows,
-            self.missing + other.missing,
-            self.reordered + other.reordered,
-            self.resets + other.resets,
+            self.received + sign * other.received,
+            self.delivered + sign * other.delivered,
+            self.rows + sign * other.rows,
+            self.missing + sign * other.missing,
+            self.reordered + sign * other.reordered,
+            self.resets + sign * other.resets,
             dropped,
         )
 

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
-from pipeline.adapters import embedded, timescale
+from pipeline.adapters import embedded
+from pipeline.adapters.timescale import schema
 
 
 @pytest.fixture(scope="session")
@@ -42,5 +43,5 @@ def empty_database(server: str) -> Iterator[str]:
 @pytest.fixture
 def database(empty_database: str) -> str:
     """The DSN of a new database with the pipeline's schema."""
-    timescale.migrate(empty_database)
+    schema.migrate(empty_database)
     return empty_database

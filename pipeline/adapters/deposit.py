@@ -1,0 +1,323 @@
+"""Where batches are handed in: to the database, or to the spool while it is away. The heart of the writer actor.
+
+A batch's future is fulfilled when the batch is committed, or flushed to disk. One thread does all of it, in turn: what
+was just handed in, then the oldest segment of the spool; so the spool drains in order while live data keeps flowing.
+
+Must not know: Ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.adapters.spool import Spool
+from pipeline.adapters.timescale import accounts, upkeep
+from pipeline.adapters.timescale.schema import Flavour, migrate
+from pipeline.adapters.timescale.store import Store, without_rows
+from pipeline.core.config import Storage
+from pipeline.core.continuity import Position
+from pipeline.core.errors import SpoolError, StorageError
+from pipeline.core.intake import concatenate
+from pipeline.core.keys import Key
+from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Account, Batch, Drop, Tally, total
+
+log = logging.getLogger(__name__)
+
+LARGEST_TRANSACTION: Final = 64  # batches: more would only hold back the first ones' acknowledgement
+FIRST_RETRY_S: Final = 0.25
+LONGEST_RETRY_S: Final = 10.0
+IDLE_S: Final = 0.5
+
+Positions = dict[str, dict[Key, Position]]  # by product
+
+
+class Deposit:
+    """Takes batches and keeps them.
+
+    Args:
+        run_us: accounts are kept of epochs from here on.
+        devices: how many devices the pipeline has, for the chunk interval.
+        spool_dir: None keeps batches waiting in memory while the database is away.
+    """
+
+    def __init__(self, dsn: str, settings: Storage, run_us: int, devices: int, spool_dir: Path | None) -> None:
+        self._dsn = dsn
+        self._settings = settings
+        self._run_us = run_us
+        self._devices = devices
+        self._spool = None
+        if spool_dir is not None:
+            self._spool = Spool(spool_dir, settings.spool_bytes, self._strip)
+        self._queue: deque[tuple[Batch, Future[None]]] = deque()
+        self._wake = threading.Condition()
+        self._store: Store | None = None
+        self._database = threading.RLock()  # the store is used by the depositing thread and by `opening`
+        self._oldest: dict[Account, int] = {}  # the oldest number that each producer may still send
+        self._spooled: Positions = {"cycle": {}, "spectrum": {}}
+        self._spooled_tallies: dict[Account, Tally] = {}
+        self._accounts: dict[Account, Tally] | None = None  # None until the ledger was read
+        self._migrated = False
+        self._stale = True  # `_accounts` must be read from the ledger anew
+        self._outage: str | None = None
+        self._retry_at_s = 0.0
+        self._failures = 0
+        self._tidy_at_s = 0.0
+        self.transactions = 0
+        self.last_commit_s = 0.0
+        self._read_spooled_positions()
+        threading.Thread(target=self._run, name="deposit", daemon=True).start()
+
+    def hand_in(self, batch: Batch, oldest: int) -> Future[None]:
+        """Keep a batch. `oldest`: the oldest number that its producer may still send again."""
+        future: Future[None] = Future()
+        with self._wake:
+            self._oldest[batch.producer, batch.epoch] = oldest
+            self._queue.append((batch, future))
+            self._wake.notify()
+        return future
+
+    def opening(self, producer: str, devices: Sequence[str], patience_s: float) -> tuple[int, Positions]:
+        """A new epoch for a producer, and where the streams of its devices stand, in the database and the spool."""
+        epoch = time.time_ns() // 1000
+        found: Positions = {"cycle": {}, "spectrum": {}}
+        deadline_s = time.monotonic() + patience_s
+        while True:
+            try:
+                with self._database:
+                    store = self._connected()
+                    epoch = max(epoch, accounts.last_epoch(store.connection, producer) + 1)
+                    found = store.positions(devices)
+                break
+            except StorageError as error:
+                self._fail(error)
+                if time.monotonic() > deadline_s:
+                    break  # go on with the clock's epoch, and with what the spool knows
+                time.sleep(FIRST_RETRY_S)
+        for product, positions in self._spooled.items():
+            for key, position in list(positions.items()):
+                known = found[product].get(key)
+                if key[0] in devices and (known is None or known.time_us < position.time_us):
+                    found[product][key] = position
+        return epoch, found
+
+    def stats(self) -> dict[str, Any]:
+        """How things stand."""
+        return {
+            "accounts": self._accounts,
+            "spooled": {account: t for account, t in list(self._spooled_tallies.items()) if account[1] >= self._run_us},
+            "waiting": len(self._queue),
+            "transactions": self.transactions,
+            "last_commit_s": self.last_commit_s,
+            "spool_bytes": self._spool.nbytes if self._spool else 0,
+            "spool_segments": self._spool.segments if self._spool else 0,
+            "spool_damaged": self._spool.damaged if self._spool else 0,
+            "error": self._outage,
+        }
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if not self._queue and not self._drainable():
+                    self._wake.wait(IDLE_S)
+                work = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_TRANSACTION))]
+            try:
+                self._recover_if_due()
+                if work:
+                    self._keep([batch for batch, _ in work])
+                    for _, future in work:
+                        future.set_result(None)
+                if self._drainable():
+                    self._drain_one()
+                self._tidy_if_due()
+            except Exception as error:
+                log.exception("the deposit goes on")
+                for _, future in work:
+                    if not future.done():
+                        future.set_exception(error)
+                time.sleep(FIRST_RETRY_S)
+
+    def _drainable(self) -> bool:
+        return self._outage is None and self._spool is not None and self._spool.segments > 0
+
+    def _keep(self, batches: list[Batch]) -> None:
+        """Return when the batches are committed, or in the spool."""
+        while True:
+            if self._outage is None and self._try_store(batches):
+                return
+            if self._spool is not None:
+                try:
+                    self._spool.append(batches)
+                except SpoolError as error:
+                    self._say(str(error))
+                else:
+                    self._note_spooled(batches)
+                    return
+            time.sleep(max(0.01, min(FIRST_RETRY_S, self._retry_at_s - time.monotonic())))
+            self._recover_if_due()
+
+    def _try_store(self, batches: Sequence[Batch]) -> bool:
+        """Store batches; after a failure once more on a new connection, for a restart or a cut takes a moment only."""
+        for attempt in (0, 1):
+            try:
+                with self._database:
+                    store = self._connected()
+                    fresh = store.write(batches)
+                    self._count(store, batches, fresh)
+            except StorageError as error:
+                if attempt:
+                    self._fail(error)
+                else:
+                    self._disconnect()
+            else:
+                self.transactions += 1
+                self.last_commit_s = time.time()
+                return True
+        return False
+
+    def _drain_one(self) -> None:
+        if self._spool is None:
+            return
+        number = self._spool.numbers()[0]
+        reading = self._spool.read(number)
+        batches = list(reading.batches)
+        if reading.lost:
+            batches.append(self._loss(number, reading.lost))
+        if batches and not self._try_store(batches):
+            return
+        if reading.damaged:
+            log.error("segment %d of the spool was damaged and is set aside; %d messages lost", number, reading.lost)
+        self._spool.remove(number)
+        for batch in reading.batches:
+            self._note_tally(batch, Tally() - total(batch.tallies.values()))
+        if self._spool.segments == 0:
+            log.warning("the spool is drained")
+            self._spooled = {"cycle": {}, "spectrum": {}}
+            self._spooled_tallies = {}
+
+    def _loss(self, number: int, messages: int) -> Batch:
+        """An entry for the ledger: these messages were acknowledged, and cannot be read back."""
+        tally = Tally(dropped={Drop.SPOOL_DAMAGED: messages})
+        rows = (concatenate([], CYCLE_SCHEMA), concatenate([], SPECTRUM_SCHEMA))
+        return Batch("spool", self._run_us, number, {"": tally}, *rows)
+
+    def _connected(self) -> Store:
+        if self._store is None:
+            if not self._migrated:
+                for name in migrate(self._dsn):
+                    log.warning("applied migration %s", name)
+            store = Store(self._dsn)
+            if store.flavour is Flavour.TIMESCALE and not self._migrated:
+                upkeep.apply_policies(store.connection, self._settings, self._devices)
+            self._migrated = True
+            self._store = store
+        return self._store
+
+    def _disconnect(self) -> None:
+        with self._database:
+            self._stale = True
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    def _count(self, store: Store, batches: Sequence[Batch], fresh: int) -> None:
+        if not self._stale and fresh == len(batches) and self._accounts is not None and not store.salvaged:
+            known = dict(self._accounts)  # a copy: `stats` reads in another thread
+            for batch in batches:
+                account = (batch.producer, batch.epoch)
+                known[account] = known.get(account, Tally()) + total(batch.tallies.values())
+            self._accounts = known
+        else:
+            self._accounts = accounts.accounts(store.connection, self._run_us)
+            self._stale = store.salvaged = False
+
+    def _fail(self, error: StorageError) -> None:
+        self._disconnect()
+        self._failures += 1
+        # Full jitter: pipelines that lost the same database do not come back in step.
+        longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures, 10))
+        self._retry_at_s = time.monotonic() + random.uniform(FIRST_RETRY_S, longest_s)  # noqa: S311 - no secret
+        self._say(f"{error}; batches wait {'on disk' if self._spool else 'in memory'}")
+
+    def _say(self, outage: str) -> None:
+        if self._outage is None:
+            log.warning("%s", outage)  # a line per change of state, not per attempt
+        self._outage = outage
+
+    def _recover_if_due(self) -> None:
+        if self._outage is None or time.monotonic() < self._retry_at_s:
+            return
+        try:
+            with self._database:
+                self._connected().check_writable()
+        except StorageError as error:
+            self._fail(error)
+        else:
+            log.warning("the database takes writes again")
+            self._outage = None
+            self._failures = 0
+
+    def _tidy_if_due(self) -> None:
+        if self._outage is not None or time.monotonic() < self._tidy_at_s or self._store is None:
+            return
+        self._tidy_at_s = time.monotonic() + self._settings.tidy_s
+        try:
+            with self._database:
+                store = self._connected()
+                now_us = time.time_ns() // 1000
+                upkeep.tidy(store.connection, store.flavour, store.partitions, self._settings, now_us)
+                if self._spool is None or self._spool.segments == 0:
+                    for (producer, epoch), oldest in list(self._oldest.items()):
+                        accounts.prune(store.connection, producer, epoch, oldest)
+        except StorageError as error:
+            self._fail(error)
+
+    def _strip(self, batch: Batch) -> Batch:
+        """What remains of a batch in a spool that is full."""
+        stripped = without_rows(batch, Drop.SPOOL_FULL)
+        self._note_tally(stripped, total(stripped.tallies.values()) - total(batch.tallies.values()))
+        return stripped
+
+    def _note_tally(self, batch: Batch, tally: Tally) -> None:
+        account = (batch.producer, batch.epoch)
+        self._spooled_tallies[account] = self._spooled_tallies.get(account, Tally()) + tally
+
+    def _read_spooled_positions(self) -> None:
+        """What an earlier process left in the spool counts as seen: a gap begins behind it."""
+        if self._spool is not None:
+            for number in self._spool.numbers():
+                reading = self._spool.read(number)
+                self._note_spooled(reading.batches)
+
+    def _note_spooled(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            self._note_tally(batch, total(batch.tallies.values()))
+            for product, rows in (("cycle", batch.cycles), ("spectrum", batch.spectra)):
+                for key, position in newest_rows(rows).items():
+                    known = self._spooled[product].get(key)
+                    if known is None or known.time_us < position.time_us:
+                        self._spooled[product][key] = position
+
+
+def newest_rows(rows: pa.RecordBatch) -> dict[Key, Position]:
+    """The newest row by time of each stream of a batch, of those that carry a sequence."""
+    numbered = rows.column("sequence").is_valid().to_numpy(zero_copy_only=False)
+    time_us = rows.column("time").view(pa.int64()).to_numpy()
+    found: dict[Key, Position] = {}
+    names = [rows.column(kind).dictionary.to_pylist() for kind in ("device", "stream")]
+    codes = [rows.column(kind).indices.to_numpy() for kind in ("device", "stream")]
+    sequence = rows.column("sequence")
+    for row in np.flatnonzero(numbered)[np.argsort(time_us[numbered], kind="stable")].tolist():
+        key = (names[0][codes[0][row]], names[1][codes[1][row]])
+        found[key] = Position(sequence[row].as_py(), int(time_us[row]))
+    return found

@@ -1,0 +1,190 @@
+"""Segments on disk: where batches wait while the database cannot take them.
+
+A segment holds some packed batches: a header with their lengths, checksums and message counts, then the batches. It is
+written to a temporary name, flushed to disk and renamed, so that it is there whole or not at all. Segments are read
+back in the order in which they were written. When the bound is reached the oldest lose their rows and keep their
+counts; one that cannot be read is set aside under another name.
+
+Must not know: the database, when to write or read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.core.envelope import pack, unpack
+from pipeline.core.errors import SpoolError
+from pipeline.core.model import Batch, total
+
+_MAGIC: Final = b"KSP1"
+_HEAD: Final = struct.Struct("<4sII")  # magic, number of batches, checksum of the entries
+_ENTRY: Final = struct.Struct("<III")  # length, checksum and messages of a batch
+_SUFFIX: Final = ".segment"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A segment read back: its good batches, and how many messages of it are lost."""
+
+    number: int
+    batches: tuple[Batch, ...]
+    lost: int  # messages whose batch cannot be read; not known where the header itself is gone
+    damaged: bool
+
+
+class Spool:
+    """A directory of segments, for one writer. `append`, `oldest`, `remove` are its interface.
+
+    Args:
+        folder: made if missing; segments that an earlier process left are there again.
+        limit_bytes: what the segments may take.
+        strip: makes a batch without rows of a batch, its messages counted as dropped.
+
+    Raises:
+        SpoolError: the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int, strip: Callable[[Batch], Batch]) -> None:
+        self._folder = folder
+        self._limit_bytes = limit_bytes
+        self._strip = strip
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for leftover in folder.glob("*.tmp"):
+                leftover.unlink()
+            self._sizes = {
+                int(path.name.removesuffix(_SUFFIX)): path.stat().st_size for path in sorted(folder.glob(f"*{_SUFFIX}"))
+            }
+        except (OSError, ValueError) as error:
+            raise SpoolError(f"the spool {folder} cannot be used: {error}") from error
+        self._next = max(self._sizes, default=0) + 1
+        self._stripped: set[int] = set()
+        self.damaged = 0  # segments set aside since this process started
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return sum(self._sizes.values())
+
+    @property
+    def segments(self) -> int:
+        """How many segments wait."""
+        return len(self._sizes)
+
+    def numbers(self) -> list[int]:
+        """The segments that wait, oldest first."""
+        return sorted(self._sizes)
+
+    def append(self, batches: Sequence[Batch]) -> None:
+        """Write a segment; when this returns it survives a power cut.
+
+        Raises:
+            SpoolError: it could not be written (the disk is full, say); nothing of it remains.
+        """
+        number = self._next
+        self._write(number, batches)
+        self._next += 1
+        self._make_room(number)
+
+    def read(self, number: int) -> Reading:
+        """Read a segment. One that is damaged is set aside, and what is whole of it is given."""
+        path = self._path(number)
+        batches: list[Batch] = []
+        lost = 0
+        try:
+            data = path.read_bytes()
+            magic, count, checksum = _HEAD.unpack_from(data)
+            entries = data[_HEAD.size : _HEAD.size + count * _ENTRY.size]
+            if magic != _MAGIC or zlib.crc32(entries) != checksum:
+                raise ValueError("no header")
+        except (OSError, ValueError, struct.error):
+            self._set_aside(number)
+            return Reading(number, (), lost, True)
+        position = _HEAD.size + len(entries)
+        damaged = False
+        for length, checksum, messages in _ENTRY.iter_unpack(entries):
+            packed = data[position : position + length]
+            position += length
+            try:
+                if zlib.crc32(packed) != checksum:
+                    raise ValueError("checksum")
+                batches.append(unpack(packed))
+            except ValueError:
+                damaged = True
+                lost += messages
+        if damaged:
+            self._keep_copy(number, data)
+        return Reading(number, tuple(batches), lost, damaged)
+
+    def remove(self, number: int) -> None:
+        """Forget a segment whose batches are stored."""
+        self._sizes.pop(number, None)
+        self._stripped.discard(number)
+        with contextlib.suppress(FileNotFoundError):
+            self._path(number).unlink()
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:012d}{_SUFFIX}"
+
+    def _write(self, number: int, batches: Sequence[Batch]) -> None:
+        packed = [pack(batch) for batch in batches]
+        entries = b"".join(
+            _ENTRY.pack(len(data), zlib.crc32(data), total(batch.tallies.values()).delivered)
+            for data, batch in zip(packed, batches, strict=True)
+        )
+        path = self._path(number)
+        temporary = path.with_suffix(".tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(_HEAD.pack(_MAGIC, len(packed), zlib.crc32(entries)))
+                file.write(entries)
+                file.writelines(packed)
+                file.flush()
+                os.fsync(file.fileno())
+                size = file.tell()
+            temporary.rename(path)
+            self._sync_folder()
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise SpoolError(f"the spool {self._folder} takes nothing: {error.strerror}") from error
+        self._sizes[number] = size
+
+    def _make_room(self, newest: int) -> None:
+        for number in self.numbers():
+            if self.nbytes <= self._limit_bytes or number == newest:
+                return
+            if number in self._stripped:
+                continue
+            reading = self.read(number)
+            if number in self._sizes:  # not set aside
+                self._write(number, [self._strip(batch) for batch in reading.batches])
+                self._stripped.add(number)
+
+    def _set_aside(self, number: int) -> None:
+        self.damaged += 1
+        self._sizes.pop(number, None)
+        with contextlib.suppress(OSError):
+            self._path(number).rename(self._path(number).with_suffix(".damaged"))
+
+    def _keep_copy(self, number: int, data: bytes) -> None:
+        """Keep a segment of which some can be read, beside the rest of it going its way."""
+        path = self._path(number).with_suffix(".damaged")
+        if not path.exists():
+            self.damaged += 1
+            with contextlib.suppress(OSError):
+                path.write_bytes(data)
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

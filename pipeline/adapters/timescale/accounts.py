@@ -1,0 +1,75 @@
+"""The ledger's sums: what was received, stored and dropped, and which entries may be forgotten.
+
+Must not know: rows.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+from pipeline.adapters.timescale.connection import translated
+from pipeline.core.model import Account, Tally
+
+_ACCOUNTS: Final = """
+SELECT producer, epoch, received, stored, row_count, missing, dropped FROM account WHERE epoch >= %(since)s
+UNION ALL
+SELECT producer, epoch, sum(received)::bigint, sum(stored)::bigint, sum(row_count)::bigint, sum(missing)::bigint, '{}'
+FROM ledger WHERE epoch >= %(since)s GROUP BY producer, epoch
+UNION ALL
+SELECT producer, epoch, 0, 0, 0, 0, jsonb_build_object(key, sum(value::bigint))
+FROM ledger, jsonb_each_text(dropped) WHERE epoch >= %(since)s GROUP BY producer, epoch, key
+"""
+
+_PRUNE: Final = """
+WITH gone AS (
+    DELETE FROM ledger WHERE producer = %(producer)s AND epoch = %(epoch)s AND number < %(oldest)s RETURNING *
+), reasons AS (
+    SELECT key, sum(value::bigint) AS count FROM gone, jsonb_each_text(dropped) GROUP BY key
+)
+INSERT INTO account AS a (producer, epoch, received, stored, missing, row_count, dropped)
+SELECT %(producer)s, %(epoch)s, sum(received), sum(stored), sum(missing), sum(row_count),
+       (SELECT coalesce(jsonb_object_agg(key, count), '{}') FROM reasons)
+FROM gone HAVING count(*) > 0
+ON CONFLICT (producer, epoch) DO UPDATE SET
+    received = a.received + EXCLUDED.received, stored = a.stored + EXCLUDED.stored,
+    missing = a.missing + EXCLUDED.missing, row_count = a.row_count + EXCLUDED.row_count,
+    dropped = (
+        SELECT coalesce(jsonb_object_agg(key, count), '{}')
+        FROM (
+            SELECT key, sum(value::bigint) AS count
+            FROM (SELECT * FROM jsonb_each_text(a.dropped) UNION ALL SELECT * FROM jsonb_each_text(EXCLUDED.dropped)) e
+            GROUP BY key
+        ) summed
+    )
+"""
+
+
+def accounts(connection: psycopg.Connection, since_epoch: int) -> dict[Account, Tally]:
+    """What was received, stored and dropped by each producer and epoch since `since_epoch`."""
+    found: dict[Account, Tally] = {}
+    with translated(), connection.transaction():
+        for producer, epoch, received, stored, rows, missing, dropped in connection.execute(
+            _ACCOUNTS, {"since": since_epoch}
+        ):
+            tally = Tally(received, stored, rows, missing, dropped=dropped)
+            found[producer, epoch] = found.get((producer, epoch), Tally()) + tally
+    return found
+
+
+def prune(connection: psycopg.Connection, producer: str, epoch: int, oldest: int) -> None:
+    """Move the ledger entries below `oldest`, which cannot be sent again, into the sums of `account`."""
+    with translated(), connection.transaction():
+        connection.execute(_PRUNE, {"producer": producer, "epoch": epoch, "oldest": oldest})
+
+
+def last_epoch(connection: psycopg.Connection, producer: str) -> int:
+    """The newest epoch of a producer, -1 if it has stored nothing."""
+    with translated(), connection.transaction():
+        row = connection.execute(
+            "SELECT greatest((SELECT max(epoch) FROM ledger WHERE producer = %(p)s),"
+            " (SELECT max(epoch) FROM account WHERE producer = %(p)s), -1)",
+            {"p": producer},
+        ).fetchone()
+    return int(row[0]) if row else -1

@@ -1,0 +1,112 @@
+"""The schema, by migrations: SQL files applied once each, in order, each in a transaction with its ledger entry.
+
+A file named NNNN_what.sql is for every database; NNNN_what.plain.sql and NNNN_what.timescale.sql are two flavours of
+one migration. A database keeps the flavour of its first migration, so that its tables stay of one kind.
+
+Must not know: what is written into the tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from typing import Final
+
+import psycopg
+
+from pipeline.adapters.timescale.connection import connect, translated
+
+_LOCK: Final = 0x6B61726D  # "karm": pipelines that start together migrate one after the other
+_OLDEST_TIMESCALE: Final = (2, 28)
+_FOLDER: Final = "sql"
+
+
+class Flavour(StrEnum):
+    """The kinds of database that the tables are made for."""
+
+    PLAIN = "plain"  # PostgreSQL; also an Apache-licensed TimescaleDB, which lacks what we would use
+    TIMESCALE = "timescale"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One migration as it applies to a flavour."""
+
+    version: int
+    name: str
+    text: str
+
+
+def migrations(flavour: Flavour) -> list[Migration]:
+    """All migrations of a flavour, in order."""
+    found = []
+    for file in resources.files(__package__).joinpath(_FOLDER).iterdir():
+        stem, *kind = file.name.removesuffix(".sql").split(".")
+        if not kind or kind == [flavour.value]:
+            found.append(Migration(int(stem[:4]), stem, file.read_text("utf-8")))
+    return sorted(found, key=lambda migration: migration.version)
+
+
+def detect(connection: psycopg.Connection) -> Flavour:
+    """What this database can be: Timescale if Community TimescaleDB of at least 2.28 is, or can be, there."""
+    row = connection.execute(
+        "SELECT coalesce(installed_version, default_version), installed_version IS NOT NULL"
+        " FROM pg_available_extensions WHERE name = 'timescaledb'"
+    ).fetchone()
+    if row is None:
+        return Flavour.PLAIN
+    version, installed = row
+    if tuple(map(int, version.split("-")[0].split(".")[:2])) < _OLDEST_TIMESCALE:
+        return Flavour.PLAIN
+    if not installed:
+        try:
+            with connection.transaction():
+                connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+        except psycopg.Error:  # not preloaded, or we may not: it is not there for us
+            return Flavour.PLAIN
+    licence = connection.execute("SELECT current_setting('timescaledb.license', true)").fetchone()
+    return Flavour.TIMESCALE if licence == ("timescale",) else Flavour.PLAIN
+
+
+def flavour_of(connection: psycopg.Connection) -> Flavour:
+    """The flavour that a migrated database has."""
+    row = connection.execute("SELECT value FROM setting WHERE name = 'flavour'").fetchone()
+    return Flavour(row[0]) if row else Flavour.PLAIN
+
+
+def applied(dsn: str) -> tuple[Flavour, set[int]]:
+    """The flavour of a database, or the one it would get, and the versions that it has had."""
+    with translated(), connect(dsn) as connection:
+        if connection.execute("SELECT to_regclass('schema_migration')").fetchone() == (None,):
+            return detect(connection), set()
+        had = {version for (version,) in connection.execute("SELECT version FROM schema_migration")}
+        return flavour_of(connection), had
+
+
+def migrate(dsn: str) -> list[str]:
+    """Apply the migrations that the database has not had. Returns their names."""
+    done = []
+    with translated(), connect(dsn) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+        connection.execute("SET statement_timeout = 0")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS schema_migration (version integer PRIMARY KEY, name text NOT NULL,"
+            " applied timestamptz NOT NULL DEFAULT now())"
+        )
+        connection.commit()
+        had = {version for (version,) in connection.execute("SELECT version FROM schema_migration")}
+        flavour = flavour_of(connection) if had else detect(connection)
+        connection.commit()
+        for migration in migrations(flavour):
+            if migration.version in had:
+                continue
+            with connection.transaction():
+                connection.execute(migration.text.encode())
+                if migration.version == 1:
+                    connection.execute("INSERT INTO setting (name, value) VALUES ('flavour', %s)", [flavour.value])
+                connection.execute(
+                    "INSERT INTO schema_migration (version, name) VALUES (%s, %s)", [migration.version, migration.name]
+                )
+            done.append(migration.name)
+    return done

@@ -1,0 +1,331 @@
+"""Batches into the database, each exactly once, and what the database refuses into quarantine.
+
+A batch's name (producer, epoch, number) is inserted into the ledger first, in the transaction that copies its rows: a
+resend finds the name and stores nothing. Insert-first also makes a resend wait for an orphaned first attempt.
+
+Must not know: Ray, the spool, when to retry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pgpq
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from pipeline.adapters.timescale.connection import connect, is_refusal, translated
+from pipeline.adapters.timescale.schema import Flavour, flavour_of
+from pipeline.adapters.timescale.statements import MERGES, ROLLUP_COLUMNS, STAGE
+from pipeline.adapters.timescale.upkeep import Partitions
+from pipeline.core.continuity import Position
+from pipeline.core.envelope import rows_to_bytes
+from pipeline.core.errors import RefusedError, StorageError
+from pipeline.core.keys import Key
+from pipeline.core.model import TIMESTAMP, VALUE_COLUMNS, Batch, Drop, Tally, total
+from pipeline.core.rollup import one_second
+
+_KEYS: Final = [
+    pa.field("time", TIMESTAMP),
+    pa.field("received", TIMESTAMP),
+    pa.field("device_id", pa.int32()),
+    pa.field("stream_id", pa.int16()),
+    pa.field("sequence", pa.int64()),
+    pa.field("flags", pa.int32()),
+]
+_TABLES: Final = {  # product -> schema as COPY sends it; pgpq takes no dictionaries, so names become ids
+    "cycle": pa.schema(_KEYS + [pa.field(name, pa.float32()) for name in VALUE_COLUMNS]),
+    "spectrum": pa.schema([*_KEYS, *(pa.field(name, pa.list_(pa.float32())) for name in ("magnitude", "phase"))]),
+}
+
+
+class Store:
+    """A connection that stores batches. Not thread-safe; after a StorageError make a new one."""
+
+    def __init__(self, dsn: str) -> None:
+        self._connection = connect(dsn)
+        self._ids: dict[str, dict[str, int]] = {"device": {}, "stream": {}}
+        self.partitions = Partitions()
+        self.salvaged = False  # set when rows went to quarantine: then the ledger says other counts than the batches
+        with translated():
+            self.flavour = flavour_of(self._connection)
+            self._connection.execute(STAGE.encode())
+            self._connection.commit()
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The connection, for upkeep."""
+        return self._connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        with contextlib.suppress(psycopg.Error):
+            self._connection.close()
+
+    def check_writable(self) -> None:
+        """See that the database answers and takes writes.
+
+        Raises:
+            StorageError: it does not, or is read-only.
+        """
+        with translated(), self._connection.transaction():
+            if self._connection.execute("SHOW transaction_read_only").fetchone() == ("on",):
+                raise StorageError("the database is read-only")
+
+    def write(self, batches: Sequence[Batch]) -> int:
+        """Store batches; those already in the ledger are passed over. One transaction, unless rows are refused.
+
+        Rows that the database refuses for good go to `quarantine`, and count as dropped; the others are stored.
+
+        Returns:
+            How many batches were new.
+
+        Raises:
+            StorageError: try the same batches again; what was stored of them is not stored twice.
+        """
+        if not batches:
+            return 0
+        with _refusal_as_failure():
+            self._prepare(batches)
+        try:
+            with translated(), self._connection.transaction():
+                fresh = [batch for batch in batches if self._enter(batch)]
+                self._insert(fresh)
+                return len(fresh)
+        except RefusedError:
+            if len(batches) > 1:
+                middle = len(batches) // 2
+                return self.write(batches[:middle]) + self.write(batches[middle:])
+            return self._salvage(batches[0])
+
+    def positions(self, devices: Sequence[str]) -> dict[str, dict[Key, Position]]:
+        """The newest stored row of each stream of the given devices, by product."""
+        found: dict[str, dict[Key, Position]] = {product: {} for product in _TABLES}
+        with translated(), self._connection.transaction():
+            for product, device, stream, sequence, time_us in self._connection.execute(
+                "SELECT product, d.name, s.name, sequence, (extract(epoch FROM time) * 1000000)::bigint"
+                " FROM stream_position p JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id"
+                " WHERE d.name = ANY(%s)",
+                [list(devices)],
+            ):
+                found[product][device, stream] = Position(sequence, time_us)
+        return found
+
+    def _prepare(self, batches: Sequence[Batch]) -> None:
+        """Ids and partitions, outside the batches' transaction: they may outlive a batch that fails."""
+        with translated():
+            for kind, known in self._ids.items():
+                self._learn(kind, {name for batch in batches for name in _names(batch, kind)} - known.keys())
+            if self.flavour is Flavour.PLAIN:
+                for product, rows in (
+                    ("cycle", [b.cycles for b in batches]),
+                    ("spectrum", [b.spectra for b in batches]),
+                ):
+                    times = [r.column("time").view(pa.int64()).to_numpy() for r in rows if r.num_rows]
+                    if times:
+                        first, last = int(min(t.min() for t in times)), int(max(t.max() for t in times))
+                        for table in [product, *(MERGES[Flavour.PLAIN] if product == "cycle" else ())]:
+                            self.partitions.ensure(self._connection, table, first, last)
+
+    def _enter(self, batch: Batch) -> bool:
+        tally = total(batch.tallies.values())
+        rows = batch.cycles.num_rows + batch.spectra.num_rows
+        entry = [batch.producer, batch.epoch, batch.number, tally.received, tally.delivered, tally.missing, rows]
+        return (
+            self._connection.execute(
+                "INSERT INTO ledger (producer, epoch, number, received, stored, missing, row_count, dropped)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+                [*entry, Jsonb(dict(tally.dropped))],
+            ).fetchone()
+            is not None
+        )
+
+    def _insert(self, batches: Sequence[Batch]) -> None:
+        """Everything of new batches but their ledger rows, in the running transaction."""
+        cycles = [batch.cycles for batch in batches if batch.cycles.num_rows]
+        self._copy("cycle", cycles)
+        self._merge_rollups(cycles)
+        self._copy("spectrum", [batch.spectra for batch in batches if batch.spectra.num_rows])
+        self._record_gaps(batches)
+
+    def _salvage(self, batch: Batch) -> int:
+        """Store what can be stored of a batch that was refused; the rest goes to quarantine, with the error."""
+        with _refusal_as_failure(), translated(), self._connection.transaction():
+            if not self._enter(batch):
+                return 0
+            self.salvaged = True
+            refused: set[int] = set()
+            kept: set[int] = set()
+            rows = 0
+            for product, all_rows in (("cycle", batch.cycles), ("spectrum", batch.spectra)):
+                for part, error in self._bisect(product, all_rows):
+                    messages = part.column("message").to_pylist()
+                    if error is None:
+                        kept.update(messages)
+                        continue
+                    refused.update(messages)
+                    rows += part.num_rows
+                    self._connection.execute(
+                        "INSERT INTO quarantine (producer, epoch, number, product, row_count, error, rows)"
+                        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                        [batch.producer, batch.epoch, batch.number, product, part.num_rows, error, rows_to_bytes(part)],
+                    )
+            with contextlib.suppress(psycopg.Error), self._connection.transaction():
+                self._record_gaps([batch])
+            self._connection.execute(
+                "UPDATE ledger SET stored = stored - %(n)s, row_count = row_count - %(r)s,"
+                " dropped = dropped || jsonb_build_object(%(k)s::text, %(n)s)"
+                " WHERE (producer, epoch, number) = (%(p)s, %(e)s, %(b)s)",
+                {
+                    "n": len(refused - kept),
+                    "r": rows,
+                    "k": Drop.REFUSED,
+                    "p": batch.producer,
+                    "e": batch.epoch,
+                    "b": batch.number,
+                },
+            )
+        return 1
+
+    def _bisect(self, product: str, rows: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, str | None]]:
+        """Store rows, halving what is refused down to single rows. Yields each part with its error, or None."""
+        if rows.num_rows == 0:
+            return
+        try:
+            with self._connection.transaction():  # a savepoint
+                self._copy(product, [rows])
+                if product == "cycle":
+                    self._merge_rollups([rows])
+            yield rows, None
+        except psycopg.Error as error:
+            if not is_refusal(error):
+                raise
+            if rows.num_rows == 1 or (error.sqlstate or "").startswith("42"):  # a missing table refuses every row
+                yield rows, str(error).strip()
+                return
+            middle = rows.num_rows // 2
+            yield from self._bisect(product, rows.slice(0, middle))
+            yield from self._bisect(product, rows.slice(middle))
+
+    def _copy(self, product: str, batches: Sequence[pa.RecordBatch]) -> None:
+        if not batches:
+            return
+        schema = _TABLES[product]
+        coded = [self._with_ids(batch, schema) for batch in batches]
+        self._send(product, schema, coded)
+        self._move_positions(product, coded)
+
+    def _send(self, table: str, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, schema.names))
+        )
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(encoder.write_header())
+            for batch in batches:
+                copy.write(encoder.write_batch(batch))
+            copy.write(encoder.finish())
+
+    def _merge_rollups(self, batches: Sequence[pa.RecordBatch]) -> None:
+        rollups = [rollup for batch in batches for rollup in one_second(batch)]
+        if rollups:
+            self._send("rollup_stage", ROLLUP_COLUMNS, [self._with_ids(rollup, ROLLUP_COLUMNS) for rollup in rollups])
+            for statement in MERGES[self.flavour].values():
+                self._connection.execute(statement.encode())
+            self._connection.execute("TRUNCATE rollup_stage")
+
+    def _with_ids(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+        columns: dict[str, Any] = {name: batch.column(name) for name in batch.schema.names}
+        for kind, width in (("device", np.int32), ("stream", np.int16)):
+            column = columns[kind]
+            ids = np.array([self._ids[kind].get(name, 0) for name in column.dictionary.to_pylist()], width)
+            columns[f"{kind}_id"] = pa.array(ids[column.indices.to_numpy()])
+        return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+
+    def _move_positions(self, product: str, batches: Sequence[pa.RecordBatch]) -> None:
+        """Note the newest row by time of each stream: late rows do not move it back, a device's restart does."""
+        newest = (
+            pa.Table.from_batches([batch.select(["device_id", "stream_id", "sequence", "time"]) for batch in batches])
+            .drop_null()
+            .sort_by("time")
+            .group_by(["device_id", "stream_id"], use_threads=False)
+            .aggregate([("sequence", "last"), ("time", "last")])
+        )
+        self._connection.execute(
+            "INSERT INTO stream_position (device_id, stream_id, product, sequence, time)"
+            " SELECT d, s, %s, n, t FROM unnest(%s::int[], %s::smallint[], %s::bigint[], %s::timestamptz[])"
+            " AS u (d, s, n, t) ON CONFLICT (device_id, stream_id, product)"
+            " DO UPDATE SET sequence = EXCLUDED.sequence, time = EXCLUDED.time"
+            " WHERE stream_position.time <= EXCLUDED.time",
+            [
+                product,
+                *(newest.column(name).to_pylist() for name in ("device_id", "stream_id", "sequence_last", "time_last")),
+            ],
+        )
+
+    def _record_gaps(self, batches: Sequence[Batch]) -> None:
+        gaps = [gap for batch in batches for gap in batch.gaps]
+        if not gaps:
+            return
+        with self._connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO gap (device_id, stream_id, product, after_sequence, before_sequence, missing,"
+                " from_time, to_time, reason) VALUES (%s, %s, %s, %s, %s, %s,"
+                " to_timestamp(%s / 1e6), to_timestamp(%s / 1e6), %s)",
+                [
+                    (
+                        self._ids["device"][gap.device],
+                        self._ids["stream"][gap.stream],
+                        *(gap.product, gap.after, gap.before, gap.missing, gap.from_us, gap.to_us, gap.reason),
+                    )
+                    for gap in gaps
+                ],
+            )
+
+    def _learn(self, kind: str, names: set[str]) -> None:
+        """Find or give the ids of names."""
+        if not names:
+            return
+        table = sql.Identifier(kind)
+        with self._connection.transaction():
+            self._connection.execute(
+                sql.SQL("INSERT INTO {} (name) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING").format(table),
+                [sorted(names)],
+            )
+            rows = self._connection.execute(
+                sql.SQL("SELECT name, id FROM {} WHERE name = ANY(%s)").format(table), [sorted(names)]
+            ).fetchall()
+        self._ids[kind].update(rows)
+
+
+def without_rows(batch: Batch, reason: str) -> Batch:
+    """The batch's name, counts and gaps, its messages counted as dropped for `reason`."""
+    tallies = {
+        device: tally + Tally(delivered=-tally.delivered, rows=-tally.rows, dropped={reason: tally.delivered})
+        for device, tally in batch.tallies.items()
+    }
+    return replace(batch, tallies=tallies, cycles=batch.cycles.slice(0, 0), spectra=batch.spectra.slice(0, 0))
+
+
+def _names(batch: Batch, kind: str) -> Iterator[str]:
+    """The devices or streams that a batch mentions; a dictionary may hold more names than its rows use."""
+    for rows in (batch.cycles, batch.spectra):
+        column = rows.column(kind)
+        yield from column.dictionary.take(column.indices.unique()).to_pylist()
+    for gap in batch.gaps:
+        yield getattr(gap, kind)
+
+
+@contextlib.contextmanager
+def _refusal_as_failure() -> Iterator[None]:
+    """Where not the rows are to blame, a refusal (the ledger is missing, say) is a failure that may be mended."""
+    try:
+        yield
+    except RefusedError as error:
+        raise StorageError(str(error)) from error

@@ -1,0 +1,157 @@
+"""What a schema needs while time passes: partitions ahead and retention on plain PostgreSQL, policies on TimescaleDB.
+
+Must not know: what is written, clocks (`now_us` comes in).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from pipeline.adapters.timescale.connection import translated
+from pipeline.adapters.timescale.schema import Flavour
+from pipeline.core.config import Storage
+
+HOUR_S: Final = 3600
+DAY_S: Final = 24 * HOUR_S
+# Lengths of a partition: short enough that dropping one frees space soon, long enough that there are only hundreds.
+PARTITION_S: Final = {
+    "cycle": HOUR_S,
+    "spectrum": HOUR_S,
+    "power_1s": DAY_S,
+    "power_1m": 30 * DAY_S,
+    "power_1h": 360 * DAY_S,
+}
+CYCLE_BYTES_PER_DEVICE_S: Final = 21_000  # 180 rows a second of 118 bytes: one hour of a device is 76 MB
+_CHUNKS_S: Final = (900, HOUR_S, 6 * HOUR_S, DAY_S)
+_TIDY_LOCK: Final = 0x74696479
+
+
+def chunk_s(devices: int, cache_bytes: int) -> int:
+    """The chunk interval of `cycle`: what is being written should fit a quarter of the server's cache.
+
+    Rounded down to 15 minutes, 1, 6 or 24 hours; shorter ones would make thousands of chunks, which cost planning.
+    """
+    fitting = 0.25 * cache_bytes / (max(1, devices) * CYCLE_BYTES_PER_DEVICE_S)
+    return max((length for length in _CHUNKS_S if length <= fitting), default=_CHUNKS_S[0])
+
+
+def retention_s(settings: Storage) -> dict[str, float]:
+    """How long each series is kept."""
+    return {
+        "cycle": settings.keep_cycles_s,
+        "spectrum": settings.keep_spectra_s,
+        "power_1s": settings.keep_1s_s,
+        "power_1m": settings.keep_1m_s,
+        "power_1h": settings.keep_1h_s,
+    }
+
+
+def apply_policies(connection: psycopg.Connection, settings: Storage, devices: int) -> None:
+    """Set chunk intervals, columnstore, aggregates and retention of a TimescaleDB as the settings say."""
+    with translated(), connection.transaction():
+        (cache_bytes,) = connection.execute(
+            "SELECT pg_size_bytes(current_setting('effective_cache_size'))"
+        ).fetchone() or (0,)
+        chunk = timedelta(seconds=settings.chunk_s or chunk_s(devices, cache_bytes))
+        # A chunk is converted once late rows and a drained spool have had time to arrive: into rowstore they are cheap.
+        after = max(2 * chunk, timedelta(seconds=settings.columnstore_after_s))
+        for table in ("cycle", "spectrum"):
+            connection.execute("SELECT set_chunk_time_interval(%s::regclass, %s)", [table, chunk])
+        for table, wait in (("cycle", after), ("spectrum", after), ("power_1s", max(after, timedelta(hours=12)))):
+            connection.execute("CALL remove_columnstore_policy(%s::regclass, if_exists => true)", [table])
+            # An explicit schedule: by default short chunks would be looked at only once a day.
+            connection.execute(
+                "CALL add_columnstore_policy(%s::regclass, after => %s::interval, schedule_interval => %s::interval)",
+                [table, wait, max(chunk / 2, timedelta(minutes=10))],
+            )
+        # Late rows are taken into the aggregates as long as they may come out of a spool.
+        for table, start, end, schedule in (
+            ("power_1m", timedelta(days=1), timedelta(minutes=1), timedelta(seconds=30)),
+            ("power_1h", timedelta(days=3), timedelta(hours=1), timedelta(minutes=10)),
+        ):
+            connection.execute("SELECT remove_continuous_aggregate_policy(%s::regclass, if_exists => true)", [table])
+            connection.execute(
+                "SELECT add_continuous_aggregate_policy(%s::regclass, start_offset => %s::interval,"
+                " end_offset => %s::interval, schedule_interval => %s::interval)",
+                [table, start, end, schedule],
+            )
+        for table, kept_s in retention_s(settings).items():
+            connection.execute("SELECT remove_retention_policy(%s::regclass, if_exists => true)", [table])
+            connection.execute(
+                "SELECT add_retention_policy(%s::regclass, drop_after => %s::interval,"
+                " schedule_interval => %s::interval)",
+                [table, timedelta(seconds=kept_s), timedelta(hours=1)],
+            )
+
+
+class Partitions:
+    """The partitions of a plain database: made when rows need them, dropped when all their rows are too old."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def ensure(self, connection: psycopg.Connection, table: str, first_us: int, last_us: int) -> None:
+        """See that the table has partitions for the times from `first_us` to `last_us`. Outside any transaction."""
+        length = PARTITION_S[table]
+        for index in range(first_us // (length * 1_000_000), last_us // (length * 1_000_000) + 1):
+            start = datetime.fromtimestamp(index * length, UTC)
+            name = f"{table}_p{start:%Y%m%d%H}"
+            if name in self._known:
+                continue
+            try:
+                with connection.transaction():
+                    connection.execute(
+                        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
+                            sql.Identifier(name),
+                            sql.Identifier(table),
+                            sql.Literal(start),
+                            sql.Literal(start + timedelta(seconds=length)),
+                        )
+                    )
+            except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+                pass  # another writer was faster
+            self._known.add(name)
+
+    def tidy(self, connection: psycopg.Connection, settings: Storage, now_us: int) -> list[str]:
+        """Make the partitions of the next interval, drop those that are too old. Returns the names dropped."""
+        dropped = []
+        for table, kept_s in retention_s(settings).items():
+            ahead_us = now_us + PARTITION_S[table] * 1_000_000
+            self.ensure(connection, table, now_us, ahead_us)
+            oldest = datetime.fromtimestamp(now_us / 1e6 - kept_s - PARTITION_S[table], UTC)
+            with connection.transaction():
+                row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_TIDY_LOCK]).fetchone()
+                if row != (True,):
+                    continue
+                names = connection.execute(
+                    "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass ORDER BY 1",
+                    [table],
+                ).fetchall()
+                for (name,) in names:
+                    if datetime.strptime(name.rpartition("_p")[2] + "+0000", "%Y%m%d%H%z") < oldest:
+                        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+                        self._known.discard(name)
+                        dropped.append(name)
+        return dropped
+
+
+def prune_gaps(connection: psycopg.Connection, settings: Storage, now_us: int) -> None:
+    """Forget gaps and quarantined rows that are older than the one-second roll-ups."""
+    oldest = datetime.fromtimestamp(now_us / 1e6 - settings.keep_1s_s, UTC)
+    with connection.transaction():
+        connection.execute("DELETE FROM gap WHERE noticed < %s", [oldest])
+        connection.execute("DELETE FROM quarantine WHERE noticed < %s", [oldest])
+
+
+def tidy(
+    connection: psycopg.Connection, flavour: Flavour, partitions: Partitions, settings: Storage, now_us: int
+) -> None:
+    """What is due now and then. On TimescaleDB its own jobs do most of it."""
+    with translated():
+        if flavour is Flavour.PLAIN:
+            partitions.tidy(connection, settings, now_us)
+        prune_gaps(connection, settings, now_us)

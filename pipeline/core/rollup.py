@@ -1,0 +1,88 @@
+"""One-second roll-ups: for each device, stream, channel and second the count, sum, sum of squares, least and greatest.
+
+They merge by adding, so a second may be computed from several batches, in any order, also late. Sums are float64.
+NaN, infinities and nulls are unknown: no count counts them.
+
+Must not know: SQL, clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.model import CHANNELS, QUANTITIES, TIMESTAMP, value_columns
+
+SECOND_US: Final = 1_000_000
+STATISTICS: Final = (
+    ("count", pa.int64()),
+    ("sum", pa.float64()),
+    ("sumsq", pa.float64()),
+    ("min", pa.float32()),
+    ("max", pa.float32()),
+)
+ROLLUP_SCHEMA: Final = pa.schema(
+    [
+        pa.field("time", TIMESTAMP, nullable=False),  # start of the second
+        pa.field("device", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("stream", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("channel", pa.string(), nullable=False),
+        pa.field("row_count", pa.int64(), nullable=False),
+        *(pa.field(f"{q.column}_{name}", kind) for q in QUANTITIES for name, kind in STATISTICS),
+    ]
+)
+
+
+def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
+    """The roll-ups of a batch of CYCLE_SCHEMA rows: one batch of ROLLUP_SCHEMA for each channel that has values."""
+    if cycles.num_rows == 0:
+        return []
+    second = cycles.column("time").view(pa.int64()).to_numpy() // SECOND_US
+    device, stream = cycles.column("device"), cycles.column("stream")
+    streams = max(1, len(stream.dictionary))
+    group = device.indices.to_numpy().astype(np.int64) * streams + stream.indices.to_numpy()
+    order = np.lexsort((second, group))
+    second, group = second[order], group[order]
+    starts = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(second, prepend=second[0]) != 0))
+    rows = np.diff(np.append(starts, len(group)))
+    keys = [
+        pa.array(second[starts] * SECOND_US).view(TIMESTAMP),
+        pa.DictionaryArray.from_arrays(pa.array((group[starts] // streams).astype(np.int32)), device.dictionary),
+        pa.DictionaryArray.from_arrays(pa.array((group[starts] % streams).astype(np.int32)), stream.dictionary),
+    ]
+    rollups = []
+    for channel in CHANNELS:
+        columns = [cycles.column(name) for name in value_columns(channel)]
+        if all(column.null_count == len(column) for column in columns):
+            continue
+        values = np.stack([column.to_numpy(zero_copy_only=False)[order] for column in columns], axis=1)
+        known = np.isfinite(values)
+        exact = np.where(known, values, 0.0).astype(np.float64)
+        count = np.add.reduceat(known, starts, axis=0, dtype=np.int64)
+        unknown = np.float32(np.nan)
+        statistics = (
+            count,
+            np.add.reduceat(exact, starts, axis=0),
+            np.add.reduceat(exact * exact, starts, axis=0),
+            np.fmin.reduceat(np.where(known, values, unknown), starts, axis=0),
+            np.fmax.reduceat(np.where(known, values, unknown), starts, axis=0),
+        )
+        rollups.append(
+            pa.RecordBatch.from_arrays(
+                [
+                    *keys,
+                    pa.array([channel] * len(starts), pa.string()),
+                    pa.array(rows),
+                    *(
+                        pa.array(table[:, index], kind, mask=(count[:, index] == 0) if name in ("min", "max") else None)
+                        for index in range(len(QUANTITIES))
+                        for (name, kind), table in zip(STATISTICS, statistics, strict=True)
+                    ),
+                ],
+                schema=ROLLUP_SCHEMA,
+            )
+        )
+    return rollups

@@ -24,13 +24,13 @@ import pyarrow as pa
 from pipeline.adapters.spool import Spool
 from pipeline.adapters.timescale import accounts, upkeep
 from pipeline.adapters.timescale.schema import Flavour, migrate
-from pipeline.adapters.timescale.store import Store, without_rows
+from pipeline.adapters.timescale.store import Store
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.errors import SpoolError, StorageError
 from pipeline.core.intake import concatenate
 from pipeline.core.keys import Key
-from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Account, Batch, Drop, Tally, total
+from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Account, Batch, Drop, Tally, merged, total, without_rows
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Deposit:
         self._devices = devices
         self._spool = None
         if spool_dir is not None:
-            self._spool = Spool(spool_dir, settings.spool_bytes, self._strip)
+            self._spool = Spool(spool_dir, settings.spool_bytes, self._strip, merged)
         self._queue: deque[tuple[Batch, Future[None]]] = deque()
         self._wake = threading.Condition()
         self._store: Store | None = None

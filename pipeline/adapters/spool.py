@@ -2,8 +2,8 @@
 
 A segment holds some packed batches: a header with their lengths, checksums and message counts, then the batches. It is
 written to a temporary name, flushed to disk and renamed, so that it is there whole or not at all. Segments are read
-back in the order in which they were written. When the bound is reached the oldest lose their rows and keep their
-counts; one that cannot be read is set aside under another name.
+back in the order in which they were written. When the bound is reached the oldest are dropped, and what they held is
+counted in segment 0, a batch without rows for each producer. One that cannot be read is set aside under another name.
 
 Must not know: the database, when to write or read.
 """
@@ -21,12 +21,13 @@ from typing import Final
 
 from pipeline.core.envelope import pack, unpack
 from pipeline.core.errors import SpoolError
-from pipeline.core.model import Batch, total
+from pipeline.core.model import Account, Batch, total
 
 _MAGIC: Final = b"KSP1"
 _HEAD: Final = struct.Struct("<4sII")  # magic, number of batches, checksum of the entries
 _ENTRY: Final = struct.Struct("<III")  # length, checksum and messages of a batch
 _SUFFIX: Final = ".segment"
+_DROPPED: Final = 0  # the segment that keeps the counts of what had to be dropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,23 @@ class Spool:
         folder: made if missing; segments that an earlier process left are there again.
         limit_bytes: what the segments may take.
         strip: makes a batch without rows of a batch, its messages counted as dropped.
+        merge: makes one batch without rows of two of the same producer and epoch.
 
     Raises:
         SpoolError: the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, strip: Callable[[Batch], Batch]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        strip: Callable[[Batch], Batch],
+        merge: Callable[[Batch, Batch], Batch],
+    ) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
         self._strip = strip
+        self._merge = merge
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for leftover in folder.glob("*.tmp"):
@@ -65,8 +74,10 @@ class Spool:
         except (OSError, ValueError) as error:
             raise SpoolError(f"the spool {folder} cannot be used: {error}") from error
         self._next = max(self._sizes, default=0) + 1
-        self._stripped: set[int] = set()
         self.damaged = 0  # segments set aside since this process started
+        self._dropped: dict[Account, Batch] = {}
+        if _DROPPED in self._sizes:
+            self._dropped = {(batch.producer, batch.epoch): batch for batch in self.read(_DROPPED).batches}
 
     @property
     def nbytes(self) -> int:
@@ -126,7 +137,8 @@ class Spool:
     def remove(self, number: int) -> None:
         """Forget a segment whose batches are stored."""
         self._sizes.pop(number, None)
-        self._stripped.discard(number)
+        if number == _DROPPED:
+            self._dropped = {}
         with contextlib.suppress(FileNotFoundError):
             self._path(number).unlink()
 
@@ -161,12 +173,15 @@ class Spool:
         for number in self.numbers():
             if self.nbytes <= self._limit_bytes or number == newest:
                 return
-            if number in self._stripped:
+            if number == _DROPPED:
                 continue
-            reading = self.read(number)
-            if number in self._sizes:  # not set aside
-                self._write(number, [self._strip(batch) for batch in reading.batches])
-                self._stripped.add(number)
+            dropped = dict(self._dropped)
+            for batch in map(self._strip, self.read(number).batches):
+                account = (batch.producer, batch.epoch)
+                dropped[account] = self._merge(dropped[account], batch) if account in dropped else batch
+            self._write(_DROPPED, list(dropped.values()))  # first the counts, then the file: dying between counts twice
+            self._dropped = dropped
+            self.remove(number)
 
     def _set_aside(self, number: int) -> None:
         self.damaged += 1

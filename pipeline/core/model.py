@@ -10,7 +10,7 @@ Must not know: protobuf field numbers, SQL, metric names.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntFlag
 from typing import Final
 
@@ -183,3 +183,21 @@ class Batch:
     def nbytes(self) -> int:
         """Bytes of the Arrow data, for memory bounds."""
         return int(self.cycles.nbytes + self.spectra.nbytes)
+
+
+def without_rows(batch: Batch, reason: str) -> Batch:
+    """The batch's name, counts and gaps, its messages counted as dropped for `reason`."""
+    tallies = {
+        device: tally + Tally(delivered=-tally.delivered, rows=-tally.rows, dropped={reason: tally.delivered})
+        for device, tally in batch.tallies.items()
+    }
+    return replace(batch, tallies=tallies, cycles=batch.cycles.slice(0, 0), spectra=batch.spectra.slice(0, 0))
+
+
+def merged(first: Batch, second: Batch) -> Batch:
+    """Two batches without rows as one, under the first one's name."""
+    tallies = {
+        device: first.tallies.get(device, Tally()) + second.tallies.get(device, Tally())
+        for device in {**first.tallies, **second.tallies}
+    }
+    return replace(first, tallies=tallies, gaps=first.gaps + second.gaps)

@@ -8,51 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import psycopg
-import pyarrow as pa
 import pytest
 
 from pipeline.adapters.timescale import accounts, connection, schema
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.continuity import Position
 from pipeline.core.errors import InputError, StorageError
-from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, VALUE_COLUMNS, Batch, Flag, Gap, Tally
-
-START_US = 1_800_000_000_000_000
-
-
-def cycles(count: int, device: str = "rack1-pdu2", first: int = 0) -> pa.RecordBatch:
-    index = np.repeat(np.arange(first, first + count), 3)
-    values = np.random.default_rng(7).normal(100, 30, (len(VALUE_COLUMNS), len(index))).astype(np.float32)
-    values[:, 0] = np.nan
-    values[0, 1] = np.inf
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(START_US + index * 16_667).view(CYCLE_SCHEMA.field("time").type),
-            pa.array(START_US + index * 16_667 + 900).view(CYCLE_SCHEMA.field("received").type),
-            pa.array([device] * len(index)).dictionary_encode(),
-            pa.array([f"threephase/karman{1 + row % 3}" for row in range(len(index))]).dictionary_encode(),
-            pa.array([None if row == 4 else int(number) for row, number in enumerate(index)], pa.int64()),
-            pa.array(index),
-            pa.array([int(Flag.TIME_ABSENT) if row == 5 else 0 for row in range(len(index))], pa.int32()),
-            *(
-                pa.array(column, mask=np.arange(len(index)) == 6)
-                if name.startswith("a_")
-                else pa.nulls(len(index), pa.float32())
-                for name, column in zip(VALUE_COLUMNS, values, strict=True)
-            ),
-        ],
-        schema=CYCLE_SCHEMA,
-    )
-
-
-def spectra(rows: list[dict[str, object]]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pylist(rows, schema=SPECTRUM_SCHEMA)
-
-
-def batch(number: int, rows: pa.RecordBatch | None = None) -> Batch:
-    rows = cycles(20) if rows is None else rows
-    tally = Tally(received=21, delivered=20, rows=rows.num_rows, missing=2, dropped={"malformed": 1})
-    return Batch("ingest-0", 1000, number, {"rack1-pdu2": tally}, rows, spectra([]))
+from pipeline.core.model import CYCLE_SCHEMA, VALUE_COLUMNS, Gap, Tally
+from tests.integration.batches import START_US, batch, cycles, spectra
 
 
 @pytest.fixture
@@ -114,7 +77,9 @@ def test_what_fails_for_no_fault_of_the_rows_leaves_nothing_and_may_be_tried_aga
         connection.execute("ALTER TABLE ledger RENAME TO elsewhere")
         with pytest.raises(StorageError):
             store.write([batch(0), batch(1)])
-        assert connection.execute("SELECT (SELECT count(*) FROM cycle), (SELECT count(*) FROM quarantine)").fetchone() == (0, 0)
+        assert connection.execute(
+            "SELECT (SELECT count(*) FROM cycle), (SELECT count(*) FROM quarantine)"
+        ).fetchone() == (0, 0)
         connection.execute("ALTER TABLE elsewhere RENAME TO ledger")
     assert store.write([batch(0), batch(1)]) == 2
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,7 +27,7 @@ from pipeline.core.continuity import Position
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.errors import RefusedError, StorageError
 from pipeline.core.keys import Key
-from pipeline.core.model import TIMESTAMP, VALUE_COLUMNS, Batch, Drop, Tally, total
+from pipeline.core.model import TIMESTAMP, VALUE_COLUMNS, Batch, Drop, total
 from pipeline.core.rollup import one_second
 
 _KEYS: Final = [
@@ -53,10 +52,14 @@ class Store:
         self._ids: dict[str, dict[str, int]] = {"device": {}, "stream": {}}
         self.partitions = Partitions()
         self.salvaged = False  # set when rows went to quarantine: then the ledger says other counts than the batches
-        with translated():
-            self.flavour = flavour_of(self._connection)
-            self._connection.execute(STAGE.encode())
-            self._connection.commit()
+        try:
+            with _refusal_as_failure(), translated():
+                self.flavour = flavour_of(self._connection)
+                self._connection.execute(STAGE.encode())
+                self._connection.commit()
+        except StorageError:
+            self.close()
+            raise
 
     @property
     def connection(self) -> psycopg.Connection:
@@ -302,15 +305,6 @@ class Store:
                 sql.SQL("SELECT name, id FROM {} WHERE name = ANY(%s)").format(table), [sorted(names)]
             ).fetchall()
         self._ids[kind].update(rows)
-
-
-def without_rows(batch: Batch, reason: str) -> Batch:
-    """The batch's name, counts and gaps, its messages counted as dropped for `reason`."""
-    tallies = {
-        device: tally + Tally(delivered=-tally.delivered, rows=-tally.rows, dropped={reason: tally.delivered})
-        for device, tally in batch.tallies.items()
-    }
-    return replace(batch, tallies=tallies, cycles=batch.cycles.slice(0, 0), spectra=batch.spectra.slice(0, 0))
 
 
 def _names(batch: Batch, kind: str) -> Iterator[str]:

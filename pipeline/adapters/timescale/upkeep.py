@@ -114,6 +114,8 @@ class Partitions:
                     )
             except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
                 pass  # another writer was faster
+            except psycopg.errors.UndefinedTable:
+                return  # the COPY will say so, and its rows go to quarantine
             self._known.add(name)
 
     def tidy(self, connection: psycopg.Connection, settings: Storage, now_us: int) -> list[str]:

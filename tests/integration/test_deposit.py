@@ -1,0 +1,214 @@
+"""Outages: cuts at any moment, a database that is away or read-only, a spool that is full or damaged."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pipeline.adapters import deposit as module
+from pipeline.adapters.deposit import Deposit
+from pipeline.adapters.spool import Spool
+from pipeline.core.balance import balance
+from pipeline.core.config import Storage
+from pipeline.core.continuity import Position
+from pipeline.core.envelope import pack
+from pipeline.core.model import Batch, Drop, Tally, merged, total, without_rows
+from tests.integration.batches import START_US, batch, cycles
+from tests.integration.proxy import Proxy
+
+KEY = ("rack1-pdu2", "threephase/karman1")
+
+
+@pytest.fixture(autouse=True)
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 0.02)
+    monkeypatch.setattr(module, "LONGEST_RETRY_S", 0.1)
+
+
+@pytest.fixture
+def proxy(database: str) -> Iterator[Proxy]:
+    proxy = Proxy(database)
+    yield proxy
+    proxy.close()
+
+
+def small(number: int, count: int = 4) -> Batch:
+    rows = cycles(count, first=count * number)
+    return replace(batch(number, rows), tallies={"rack1-pdu2": Tally(count, count, rows.num_rows)})
+
+
+def without_rows_of_full(batch: Batch) -> Batch:
+    return without_rows(batch, Drop.SPOOL_FULL)
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s"
+        time.sleep(0.02)
+
+
+def rows_of(dsn: str) -> tuple[int, int, int]:
+    """Rows, distinct rows, cycles in the seconds' sums."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT count(*), count(DISTINCT (device_id, stream_id, time)),"
+            " (SELECT coalesce(sum(row_count), 0)::bigint FROM power_1s) FROM cycle"
+        ).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def test_a_thousand_batches_through_two_hundred_cuts_are_stored_once(
+    database: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    rng = random.Random(11)
+    deposit = Deposit(proxy.dsn, Storage(), 0, 1, tmp_path / "spool")
+    deposit.hand_in(small(0), 0).result(20)
+    proxy.cut = lambda: rng.choice(["before", "after"]) if rng.random() < 0.2 else None
+    proxy.data_cut = lambda: rng.random() < 0.05
+    number = 1
+    while proxy.cuts < 200 or number < 1000:
+        futures = [deposit.hand_in(small(number + index), number) for index in range(rng.choice([1, 1, 4]))]
+        number += len(futures)
+        for future in futures:
+            future.result(30)
+        assert number < 4000, f"only {proxy.cuts} cuts"
+    proxy.cut, proxy.data_cut = (lambda: None), (lambda: False)
+    futures[-1].result(30)
+    until(
+        lambda: (
+            deposit.stats()["spool_segments"] == 0 and deposit.stats()["waiting"] == 0 and not deposit.stats()["error"]
+        )
+    )
+    assert rows_of(database) == (12 * number, 12 * number, 12 * number)
+    assert total(deposit.stats()["accounts"].values()).delivered == 4 * number
+
+
+def test_an_outage_goes_to_disk_survives_a_restart_and_drains_beside_live_data(
+    database: str, proxy: Proxy, tmp_path: Path
+) -> None:
+    first = Deposit(proxy.dsn, Storage(), 0, 1, tmp_path / "spool")
+    first.hand_in(small(0), 0).result(20)
+    proxy.open = False
+    proxy.sever()
+    for number in range(1, 40):
+        first.hand_in(small(number), number).result(20)
+    stats = first.stats()
+    assert stats["error"]
+    assert stats["spool_bytes"] > 0
+    counts = balance({("ingest-0", 1000): Tally(160, 160)}, stats["accounts"], stats["spooled"])
+    assert (counts.received, counts.stored, counts.spooled, counts.in_flight, counts.dropped) == (160, 4, 156, 0, {})
+    # The process dies here: a new one finds the segments, and knows from them where the streams stand.
+    second = Deposit(proxy.dsn, Storage(), 0, 1, tmp_path / "spool")
+    epoch, positions = second.opening("ingest-0", ["rack1-pdu2"], patience_s=0.1)
+    assert epoch > 1000
+    assert positions["cycle"][KEY] == Position(159, START_US + 159 * 16_667)
+    proxy.open = True
+    second.hand_in(small(40), 40).result(20)
+    until(lambda: second.stats()["spool_segments"] == 0)
+    assert rows_of(database) == (12 * 41, 12 * 41, 12 * 41)
+    assert second.stats()["error"] is None
+    # `first` is still alive in this process; what it would store again is in the ledger.
+
+
+def test_a_read_only_database_is_an_outage(database: str, tmp_path: Path) -> None:
+    deposit = Deposit(database, Storage(), 0, 1, tmp_path / "spool")
+    deposit.hand_in(small(0), 0).result(20)
+    name = psycopg.conninfo.conninfo_to_dict(database)["dbname"]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+            [name],
+        )
+        deposit.hand_in(small(1), 1).result(20)
+        until(lambda: "read-only" in (deposit.stats()["error"] or ""))
+        assert deposit.stats()["spool_segments"] == 1
+        connection.execute(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+    until(lambda: deposit.stats()["spool_segments"] == 0)
+    assert rows_of(database) == (24, 24, 24)
+
+
+def test_a_full_spool_drops_the_oldest_and_counts_it(database: str, proxy: Proxy, tmp_path: Path) -> None:
+    deposit = Deposit(proxy.dsn, replace(Storage(), spool_bytes=60_000), 0, 1, tmp_path / "spool")
+    deposit.hand_in(small(0), 0).result(20)
+    proxy.open = False
+    proxy.sever()
+    for number in range(1, 40):
+        deposit.hand_in(small(number), number).result(20)
+    assert deposit.stats()["spool_bytes"] < 80_000
+    proxy.open = True
+    until(lambda: deposit.stats()["spool_segments"] == 0 and not deposit.stats()["error"])
+    stats = deposit.stats()
+    counts = balance({("ingest-0", 1000): Tally(160, 160)}, stats["accounts"], stats["spooled"])
+    assert counts.in_flight == counts.spooled == 0
+    assert counts.dropped["spool_full"] > 0
+    assert counts.received == counts.stored + counts.dropped["spool_full"] == 160
+    with psycopg.connect(database) as connection:
+        assert connection.execute("SELECT max(sequence) FROM cycle").fetchone() == (159,)
+
+
+def test_a_damaged_segment_is_set_aside_and_the_others_are_stored(database: str, proxy: Proxy, tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    deposit = Deposit(proxy.dsn, Storage(), 0, 1, spool)
+    deposit.hand_in(small(0), 0).result(20)
+    proxy.open = False
+    proxy.sever()
+    for number in range(1, 5):
+        deposit.hand_in(small(number), number).result(20)
+    segments = sorted(spool.glob("*.segment"))
+    assert len(segments) == 4
+    data = bytearray(segments[1].read_bytes())
+    data[-100] ^= 0xFF
+    segments[1].write_bytes(data)
+    segments[2].write_bytes(b"")
+    proxy.open = True
+    until(lambda: deposit.stats()["spool_segments"] == 0 and not deposit.stats()["error"])
+    assert rows_of(database) == (36, 36, 36)
+    assert deposit.stats()["spool_damaged"] == 2
+    assert len(list(spool.glob("*.damaged"))) == 2
+    assert total(deposit.stats()["accounts"].values()).dropped == {"spool_damaged": 4}
+
+
+def test_a_disk_that_takes_nothing_keeps_batches_waiting_and_acknowledges_none(
+    database: str, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deposit = Deposit(proxy.dsn, Storage(), 0, 1, tmp_path / "spool")
+    deposit.hand_in(small(0), 0).result(20)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    proxy.open = False
+    proxy.sever()
+    future = deposit.hand_in(small(1), 1)
+    until(lambda: deposit.stats()["error"])
+    time.sleep(0.3)
+    assert not future.done()
+    proxy.open = True
+    future.result(20)
+    assert rows_of(database) == (24, 24, 24)
+
+
+def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s", 1 << 20, without_rows_of_full, merged)
+    for number in range(3):
+        spool.append([small(2 * number), small(2 * number + 1)])
+    (tmp_path / "s" / "000000000009.tmp").write_bytes(b"half")
+    again = Spool(tmp_path / "s", 1 << 20, without_rows_of_full, merged)
+    assert again.nbytes == spool.nbytes
+    read = [again.read(number) for number in again.numbers()]
+    assert [[batch.number for batch in reading.batches] for reading in read] == [[0, 1], [2, 3], [4, 5]]
+    assert pack(read[0].batches[0]) == pack(small(0))
+    assert not list((tmp_path / "s").glob("*.tmp"))
+    again.append([small(9)])
+    assert len(again.numbers()) == 4

@@ -1,0 +1,99 @@
+"""The one-second roll-ups equal SQL over the rows, whatever the batches were; the levels above equal them."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pytest
+
+from pipeline.adapters.timescale.schema import Flavour
+from pipeline.adapters.timescale.store import Store
+from pipeline.core.model import QUANTITIES, Batch, Tally
+from tests.integration.batches import cycles, spectra
+
+FROM_ROWS = "SELECT date_trunc('second', time), device_id, stream_id, count(*), " + ", ".join(
+    f"count({column}) FILTER (WHERE {known}), coalesce(sum({column}::float8) FILTER (WHERE {known}), 0),"
+    f" coalesce(sum({column}::float8 * {column}::float8) FILTER (WHERE {known}), 0),"
+    f" min({column}) FILTER (WHERE {known}), max({column}) FILTER (WHERE {known})"
+    for column, known in (
+        (f"a_{q.column}", f"a_{q.column} NOT IN ('NaN', 'Infinity', '-Infinity')") for q in QUANTITIES
+    )
+)
+FROM_ROLLUP = "SELECT time, device_id, stream_id, row_count, " + ", ".join(
+    f"{q.column}_{name}" for q in QUANTITIES for name in ("count", "sum", "sumsq", "min", "max")
+)
+
+
+@pytest.fixture
+def filled(database: str):
+    """Fifteen seconds of two devices, cut into batches at random, shuffled, some sent twice."""
+    store = Store(database)
+    rng = random.Random(5)
+    batches = []
+    for device in ("rack1-pdu2", "rack2-pdu1"):
+        rows = cycles(900, device)
+        starts = sorted(rng.sample(range(1, rows.num_rows), 20))
+        for first, last in zip([0, *starts], [*starts, rows.num_rows], strict=True):
+            part = rows.take(pa.array(np.arange(first, last)))
+            batches.append(Batch("p", 1, len(batches), {device: Tally(rows=part.num_rows)}, part, spectra([])))
+    rng.shuffle(batches)
+    for start in range(0, len(batches), 3):
+        store.write(batches[start : start + 3])
+        store.write(batches[max(0, start - 2) : start + 1])
+    yield store
+    store.close()
+
+
+def exactly(rows: list[tuple]) -> list[tuple]:
+    return [tuple(None if value is None else pytest.approx(value, rel=1e-12) for value in row[3:]) for row in rows]
+
+
+def test_a_second_equals_sql_over_its_rows(filled: Store, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        wanted = connection.execute(f"{FROM_ROWS} FROM cycle GROUP BY 1, 2, 3 ORDER BY 1, 2, 3").fetchall()
+        stored = connection.execute(f"{FROM_ROLLUP} FROM power_1s WHERE channel = 'a' ORDER BY 1, 2, 3").fetchall()
+        assert connection.execute("SELECT count(*) FROM power_1s WHERE channel <> 'a'").fetchone() == (0,)
+    assert len(stored) == 2 * 3 * 15
+    assert [row[:3] for row in stored] == [row[:3] for row in wanted]
+    assert [row[3:] for row in stored] == exactly(wanted)
+
+
+def test_minutes_and_hours_equal_the_seconds(filled: Store, database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        if filled.flavour is Flavour.TIMESCALE:
+            for view in ("power_1m", "power_1h"):
+                connection.execute(f"CALL refresh_continuous_aggregate('{view}', NULL, NULL)")
+        for view in ("power_1m", "power_1h"):
+            for column in ("row_count", "real_power_w_sum", "rms_voltage_v_sumsq", "rms_current_a_count"):
+                seconds, above = (
+                    connection.execute(
+                        f"SELECT stream_id, sum({column})::float8 FROM {table} GROUP BY 1 ORDER BY 1"
+                    ).fetchall()
+                    for table in ("power_1s", view)
+                )
+                assert above == [(stream, pytest.approx(value, rel=1e-12)) for stream, value in seconds]
+            extremes = [
+                connection.execute(f"SELECT min(real_power_w_min), max(real_power_w_max) FROM {table}").fetchone()
+                for table in ("power_1s", view)
+            ]
+            assert extremes[0] == extremes[1]
+
+
+def test_the_view_gives_rms_of_rms_and_the_power_factor_of_the_sums(filled: Store, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT v.rms_voltage_v, v.power_factor, c.rms, c.pf FROM power_1s_by_phase v JOIN ("
+            " SELECT date_trunc('second', time) AS second, d.name AS device, s.name AS stream,"
+            " sqrt(avg(a_rms_voltage_v::float8 ^ 2) FILTER (WHERE a_rms_voltage_v NOT IN ('NaN', 'Infinity'))) AS rms,"
+            " sum(a_real_power_w::float8) FILTER (WHERE a_real_power_w <> 'NaN')"
+            " / sum(a_apparent_power_va::float8) FILTER (WHERE a_apparent_power_va <> 'NaN') AS pf"
+            " FROM cycle JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id GROUP BY 1, 2, 3"
+            ") c ON (c.second, c.device, c.stream) = (v.time, v.device, v.stream)"
+        ).fetchall()
+    assert len(rows) == 90
+    for rms, factor, wanted_rms, wanted_factor in rows:
+        assert rms == pytest.approx(wanted_rms, rel=1e-12)
+        assert factor == pytest.approx(wanted_factor, rel=1e-12)

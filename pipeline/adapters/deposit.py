@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ import pyarrow as pa
 
 from pipeline.adapters.spool import Spool
 from pipeline.adapters.timescale import accounts, upkeep
+from pipeline.adapters.timescale.positions import positions
 from pipeline.adapters.timescale.schema import Flavour, migrate
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.config import Storage
@@ -73,6 +75,7 @@ class Deposit:
         self._retry_at_s = 0.0
         self._failures = 0
         self._tidy_at_s = 0.0
+        self._roll_up_at_s = 0.0
         self.transactions = 0
         self.last_commit_s = 0.0
         self._read_spooled_positions()
@@ -97,15 +100,15 @@ class Deposit:
                 with self._database:
                     store = self._connected()
                     epoch = max(epoch, accounts.last_epoch(store.connection, producer) + 1)
-                    found = store.positions(devices)
+                    found = positions(store.connection, devices, datetime.now(UTC))
                 break
             except StorageError as error:
                 self._fail(error)
                 if time.monotonic() > deadline_s:
                     break  # go on with the clock's epoch, and with what the spool knows
                 time.sleep(FIRST_RETRY_S)
-        for product, positions in self._spooled.items():
-            for key, position in list(positions.items()):
+        for product, spooled in self._spooled.items():
+            for key, position in list(spooled.items()):
                 known = found[product].get(key)
                 if key[0] in devices and (known is None or known.time_us < position.time_us):
                     found[product][key] = position
@@ -139,6 +142,7 @@ class Deposit:
                         future.set_result(None)
                 if self._drainable():
                     self._drain_one()
+                self._roll_up_if_due()
                 self._tidy_if_due()
             except Exception as error:
                 log.exception("the deposit goes on")
@@ -266,6 +270,17 @@ class Deposit:
             log.warning("the database takes writes again")
             self._outage = None
             self._failures = 0
+
+    def _roll_up_if_due(self) -> None:
+        if self._outage is not None or time.monotonic() < self._roll_up_at_s or self._store is None:
+            return
+        self._roll_up_at_s = time.monotonic() + self._settings.roll_up_s
+        try:
+            with self._database:
+                store = self._connected()
+                upkeep.roll_up(store.connection, store.flavour, store.partitions)
+        except StorageError as error:
+            self._fail(error)
 
     def _tidy_if_due(self) -> None:
         if self._outage is not None or time.monotonic() < self._tidy_at_s or self._store is None:

@@ -58,6 +58,7 @@ class Storage:
     chunk_s: float | None = None  # TimescaleDB's chunk of cycles; None derives it from devices and memory
     columnstore_after_s: float = 2 * 3600.0  # late rows and a drained spool go into rowstore, which is cheaper
     spool_bytes: int = 8 << 30  # 6 hours of 30 devices: 12.7 kB a second and device
+    roll_up_s: float = 10.0  # plain PostgreSQL: how often minutes and hours are computed from the seconds
     tidy_s: float = 600.0  # how often partitions are made ahead and dropped, and the ledger is pruned
 
 

@@ -18,7 +18,7 @@ from pipeline.core.model import CHANNELS, QUANTITIES, TIMESTAMP, value_columns
 
 SECOND_US: Final = 1_000_000
 STATISTICS: Final = (
-    ("count", pa.int64()),
+    ("count", pa.int32()),
     ("sum", pa.float64()),
     ("sumsq", pa.float64()),
     ("min", pa.float32()),
@@ -30,7 +30,7 @@ ROLLUP_SCHEMA: Final = pa.schema(
         pa.field("device", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("stream", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("channel", pa.string(), nullable=False),
-        pa.field("row_count", pa.int64(), nullable=False),
+        pa.field("row_count", pa.int32(), nullable=False),
         *(pa.field(f"{q.column}_{name}", kind) for q in QUANTITIES for name, kind in STATISTICS),
     ]
 )
@@ -44,9 +44,11 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
     device, stream = cycles.column("device"), cycles.column("stream")
     streams = max(1, len(stream.dictionary))
     group = device.indices.to_numpy().astype(np.int64) * streams + stream.indices.to_numpy()
-    order = np.lexsort((second, group))
+    interval = group + (second - second.min()) * (len(device.dictionary) * streams)
+    # Of 16-bit integers NumPy's stable sort is a radix sort, an order of magnitude faster; nearly all batches fit.
+    order = np.argsort(interval.astype(np.uint16) if interval.max() < 1 << 16 else interval, kind="stable")
     second, group = second[order], group[order]
-    starts = np.flatnonzero((np.diff(group, prepend=-1) != 0) | (np.diff(second, prepend=second[0]) != 0))
+    starts = np.flatnonzero(np.diff(interval[order], prepend=-1))
     rows = np.diff(np.append(starts, len(group)))
     keys = [
         pa.array(second[starts] * SECOND_US).view(TIMESTAMP),
@@ -58,24 +60,28 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
         columns = [cycles.column(name) for name in value_columns(channel)]
         if all(column.null_count == len(column) for column in columns):
             continue
-        values = np.stack([column.to_numpy(zero_copy_only=False)[order] for column in columns], axis=1)
+        values = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)[order]
         known = np.isfinite(values)
-        exact = np.where(known, values, 0.0).astype(np.float64)
-        count = np.add.reduceat(known, starts, axis=0, dtype=np.int64)
-        unknown = np.float32(np.nan)
+        if known.all():
+            count = np.repeat(rows.astype(np.int32)[:, None], len(columns), axis=1)
+            exact = values.astype(np.float64)
+        else:
+            count = np.add.reduceat(known, starts, axis=0, dtype=np.int32)
+            exact = np.where(known, values, 0.0).astype(np.float64)
+            values = np.where(known, values, np.float32(np.nan))
         statistics = (
             count,
             np.add.reduceat(exact, starts, axis=0),
             np.add.reduceat(exact * exact, starts, axis=0),
-            np.fmin.reduceat(np.where(known, values, unknown), starts, axis=0),
-            np.fmax.reduceat(np.where(known, values, unknown), starts, axis=0),
+            np.fmin.reduceat(values, starts, axis=0),
+            np.fmax.reduceat(values, starts, axis=0),
         )
         rollups.append(
             pa.RecordBatch.from_arrays(
                 [
                     *keys,
                     pa.array([channel] * len(starts), pa.string()),
-                    pa.array(rows),
+                    pa.array(rows.astype(np.int32)),
                     *(
                         pa.array(table[:, index], kind, mask=(count[:, index] == 0) if name in ("min", "max") else None)
                         for index in range(len(QUANTITIES))

@@ -9,6 +9,7 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from pipeline.adapters.timescale import upkeep
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.model import QUANTITIES, Batch, Tally
@@ -66,6 +67,9 @@ def test_minutes_and_hours_equal_the_seconds(filled: Store, database: str) -> No
         if filled.flavour is Flavour.TIMESCALE:
             for view in ("power_1m", "power_1h"):
                 connection.execute(f"CALL refresh_continuous_aggregate('{view}', NULL, NULL)")
+        else:
+            assert upkeep.roll_up(filled.connection, filled.flavour, filled.partitions) == 1
+            assert upkeep.roll_up(filled.connection, filled.flavour, filled.partitions) == 0
         for view in ("power_1m", "power_1h"):
             for column in ("row_count", "real_power_w_sum", "rms_voltage_v_sumsq", "rms_current_a_count"):
                 seconds, above = (

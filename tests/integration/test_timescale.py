@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import psycopg
 import pytest
 
 from pipeline.adapters.timescale import accounts, connection, schema
+from pipeline.adapters.timescale.positions import positions
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.continuity import Position
 from pipeline.core.errors import InputError, StorageError
@@ -86,9 +88,10 @@ def test_what_fails_for_no_fault_of_the_rows_leaves_nothing_and_may_be_tried_aga
 
 def test_positions_tell_where_streams_stand_and_late_rows_do_not_move_them_back(store: Store) -> None:
     store.write([batch(0, cycles(10, first=10)), batch(1, cycles(5, first=0))])
-    positions = store.positions(["rack1-pdu2", "unknown"])
-    assert positions["cycle"][("rack1-pdu2", "threephase/karman1")] == Position(19, START_US + 19 * 16_667)
-    assert len(positions["cycle"]) == 3
+    found = positions(store.connection, ["rack1-pdu2", "unknown"], datetime.fromtimestamp(START_US / 1e6, UTC))
+    assert found["cycle"][("rack1-pdu2", "threephase/karman1")] == Position(19, START_US + 19 * 16_667)
+    assert len(found["cycle"]) == 3
+    assert found["spectrum"] == {}
     assert accounts.last_epoch(store.connection, "ingest-0") == 1000
     assert accounts.last_epoch(store.connection, "ingest-1") == -1
 

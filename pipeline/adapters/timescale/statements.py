@@ -1,8 +1,8 @@
 """The statements that merge roll-ups, generated from the quantities.
 
-Roll-ups are copied into a stage (a temporary table) and merged from there by adding, so that a second that comes in
-several batches, or late, comes out right. Above `power_1s` TimescaleDB has continuous aggregates; on plain PostgreSQL
-the same stage is merged into the minute and the hour too, in the same transaction.
+The seconds of a transaction are copied into a stage (a temporary table) and merged from there by adding, so that a
+second that comes in several batches, or late, comes out right. The minutes and hours above are continuous aggregates on
+TimescaleDB; on plain PostgreSQL they are computed anew from the level below for what `rollup_due` lists.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipeline.adapters.timescale.schema import Flavour
 from pipeline.core.model import QUANTITIES
 from pipeline.core.rollup import ROLLUP_SCHEMA
 
@@ -23,34 +22,43 @@ ROLLUP_COLUMNS: Final = pa.schema(
         *[field for field in ROLLUP_SCHEMA if field.name not in ("time", "device", "stream")],
     ]
 )
-# Kept for the connection, emptied in each transaction; a temporary table writes no WAL.
+# A temporary table writes no WAL. It is kept for the connection; emptying it costs less than making it.
 STAGE: Final = "CREATE TEMPORARY TABLE IF NOT EXISTS rollup_stage AS SELECT * FROM power_1s WITH NO DATA"
 
 _KEYS: Final = ("device_id", "stream_id", "channel", "time")
 _ADDED: Final = ("row_count", *(f"{q.column}_{name}" for q in QUANTITIES for name in ("count", "sum", "sumsq")))
 _EXTREMES: Final = tuple((f"{q.column}_{name}", name) for q in QUANTITIES for name in ("min", "max"))
+_COLUMNS: Final = (*_KEYS, *_ADDED, *(name for name, _ in _EXTREMES))
 
 
-def _merge(table: str, unit: str) -> str:
-    """Merge the stage into a table of `unit`s."""
-    columns = [*_KEYS, *_ADDED, *(name for name, _ in _EXTREMES)]
-    values = [f"sum({name})" for name in _ADDED] + [f"{kind}({name})" for name, kind in _EXTREMES]
+def _merge() -> str:
     updates = [f"{name} = t.{name} + EXCLUDED.{name}" for name in _ADDED]
     updates += [
         f"{name} = {'least' if kind == 'min' else 'greatest'}(t.{name}, EXCLUDED.{name})" for name, kind in _EXTREMES
     ]
     return (
-        f"INSERT INTO {table} AS t ({', '.join(columns)})"  # noqa: S608 - made of our own names alone
-        f" SELECT device_id, stream_id, channel, date_trunc('{unit}', time, 'UTC'), {', '.join(values)}"
-        f" FROM rollup_stage GROUP BY 1, 2, 3, 4"
+        f"INSERT INTO power_1s AS t ({', '.join(_COLUMNS)}) SELECT {', '.join(_COLUMNS)} FROM rollup_stage"  # noqa: S608
         f" ON CONFLICT ({', '.join(_KEYS)}) DO UPDATE SET {', '.join(updates)}"
     )
 
 
-MERGES: Final = {
-    Flavour.TIMESCALE: {"power_1s": _merge("power_1s", "second")},
-    Flavour.PLAIN: {
-        table: _merge(table, unit)
-        for table, unit in (("power_1s", "second"), ("power_1m", "minute"), ("power_1h", "hour"))
-    },
-}
+def _recompute(table: str, source: str, unit: str) -> str:
+    """Compute anew the intervals of `unit` that hold the times in the parameter `minutes`."""
+    values = [f"sum({name})" for name in _ADDED] + [f"{kind}({name})" for name, kind in _EXTREMES]
+    updates = [f"{name} = EXCLUDED.{name}" for name in _COLUMNS if name not in _KEYS]
+    return (
+        f"INSERT INTO {table} ({', '.join(_COLUMNS)})"  # noqa: S608 - made of our own names alone
+        f" SELECT device_id, stream_id, channel, start, {', '.join(values)}"
+        f" FROM (SELECT DISTINCT date_trunc('{unit}', m, 'UTC') AS start"
+        f" FROM unnest(%(minutes)s::timestamptz[]) AS m) due"
+        f" JOIN {source} s ON s.time >= due.start AND s.time < due.start + interval '1 {unit}'"
+        f" GROUP BY device_id, stream_id, channel, start"
+        f" ON CONFLICT ({', '.join(_KEYS)}) DO UPDATE SET {', '.join(updates)}"
+    )
+
+
+MERGE: Final = _merge()
+NOTE_DUE: Final = (
+    "INSERT INTO rollup_due SELECT DISTINCT date_trunc('minute', time, 'UTC') FROM rollup_stage ON CONFLICT DO NOTHING"
+)
+RECOMPUTE: Final = (_recompute("power_1m", "power_1s", "minute"), _recompute("power_1h", "power_1m", "hour"))

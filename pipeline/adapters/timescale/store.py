@@ -21,15 +21,16 @@ from psycopg.types.json import Jsonb
 
 from pipeline.adapters.timescale.connection import connect, is_refusal, translated
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
-from pipeline.adapters.timescale.statements import MERGES, ROLLUP_COLUMNS, STAGE
+from pipeline.adapters.timescale.statements import MERGE, NOTE_DUE, ROLLUP_COLUMNS, STAGE
 from pipeline.adapters.timescale.upkeep import Partitions
-from pipeline.core.continuity import Position
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.errors import RefusedError, StorageError
-from pipeline.core.keys import Key
-from pipeline.core.model import TIMESTAMP, VALUE_COLUMNS, Batch, Drop, total
+from pipeline.core.intake import concatenate
+from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS, Batch, Drop, total
 from pipeline.core.rollup import one_second
 
+MERGES_A_TRUNCATE: Final = 64
+EMPTY_STAGE: Final = "DELETE FROM rollup_stage"
 _KEYS: Final = [
     pa.field("time", TIMESTAMP),
     pa.field("received", TIMESTAMP),
@@ -51,6 +52,7 @@ class Store:
         self._connection = connect(dsn)
         self._ids: dict[str, dict[str, int]] = {"device": {}, "stream": {}}
         self.partitions = Partitions()
+        self._merges = 0
         self.salvaged = False  # set when rows went to quarantine: then the ledger says other counts than the batches
         try:
             with _refusal_as_failure(), translated():
@@ -107,19 +109,6 @@ class Store:
                 return self.write(batches[:middle]) + self.write(batches[middle:])
             return self._salvage(batches[0])
 
-    def positions(self, devices: Sequence[str]) -> dict[str, dict[Key, Position]]:
-        """The newest stored row of each stream of the given devices, by product."""
-        found: dict[str, dict[Key, Position]] = {product: {} for product in _TABLES}
-        with translated(), self._connection.transaction():
-            for product, device, stream, sequence, time_us in self._connection.execute(
-                "SELECT product, d.name, s.name, sequence, (extract(epoch FROM time) * 1000000)::bigint"
-                " FROM stream_position p JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id"
-                " WHERE d.name = ANY(%s)",
-                [list(devices)],
-            ):
-                found[product][device, stream] = Position(sequence, time_us)
-        return found
-
     def _prepare(self, batches: Sequence[Batch]) -> None:
         """Ids and partitions, outside the batches' transaction: they may outlive a batch that fails."""
         with translated():
@@ -133,7 +122,7 @@ class Store:
                     times = [r.column("time").view(pa.int64()).to_numpy() for r in rows if r.num_rows]
                     if times:
                         first, last = int(min(t.min() for t in times)), int(max(t.max() for t in times))
-                        for table in [product, *(MERGES[Flavour.PLAIN] if product == "cycle" else ())]:
+                        for table in ("cycle", "power_1s") if product == "cycle" else ("spectrum",):
                             self.partitions.ensure(self._connection, table, first, last)
 
     def _enter(self, batch: Batch) -> bool:
@@ -220,9 +209,7 @@ class Store:
         if not batches:
             return
         schema = _TABLES[product]
-        coded = [self._with_ids(batch, schema) for batch in batches]
-        self._send(product, schema, coded)
-        self._move_positions(product, coded)
+        self._send(product, schema, [self._with_ids(batch, schema) for batch in batches])
 
     def _send(self, table: str, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
         encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
@@ -236,12 +223,16 @@ class Store:
             copy.write(encoder.finish())
 
     def _merge_rollups(self, batches: Sequence[pa.RecordBatch]) -> None:
-        rollups = [rollup for batch in batches for rollup in one_second(batch)]
-        if rollups:
-            self._send("rollup_stage", ROLLUP_COLUMNS, [self._with_ids(rollup, ROLLUP_COLUMNS) for rollup in rollups])
-            for statement in MERGES[self.flavour].values():
-                self._connection.execute(statement.encode())
-            self._connection.execute("TRUNCATE rollup_stage")
+        rollups = one_second(concatenate(batches, CYCLE_SCHEMA))  # together, so that each second comes once
+        if not rollups:
+            return
+        self._send("rollup_stage", ROLLUP_COLUMNS, [self._with_ids(rollup, ROLLUP_COLUMNS) for rollup in rollups])
+        self._connection.execute(MERGE.encode())
+        if self.flavour is Flavour.PLAIN:
+            self._connection.execute(NOTE_DUE)
+        self._merges += 1
+        # Deleting costs a fifth of truncating, but leaves dead rows behind.
+        self._connection.execute("TRUNCATE rollup_stage" if self._merges % MERGES_A_TRUNCATE == 0 else EMPTY_STAGE)
 
     def _with_ids(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         columns: dict[str, Any] = {name: batch.column(name) for name in batch.schema.names}
@@ -250,27 +241,6 @@ class Store:
             ids = np.array([self._ids[kind].get(name, 0) for name in column.dictionary.to_pylist()], width)
             columns[f"{kind}_id"] = pa.array(ids[column.indices.to_numpy()])
         return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
-
-    def _move_positions(self, product: str, batches: Sequence[pa.RecordBatch]) -> None:
-        """Note the newest row by time of each stream: late rows do not move it back, a device's restart does."""
-        newest = (
-            pa.Table.from_batches([batch.select(["device_id", "stream_id", "sequence", "time"]) for batch in batches])
-            .drop_null()
-            .sort_by("time")
-            .group_by(["device_id", "stream_id"], use_threads=False)
-            .aggregate([("sequence", "last"), ("time", "last")])
-        )
-        self._connection.execute(
-            "INSERT INTO stream_position (device_id, stream_id, product, sequence, time)"
-            " SELECT d, s, %s, n, t FROM unnest(%s::int[], %s::smallint[], %s::bigint[], %s::timestamptz[])"
-            " AS u (d, s, n, t) ON CONFLICT (device_id, stream_id, product)"
-            " DO UPDATE SET sequence = EXCLUDED.sequence, time = EXCLUDED.time"
-            " WHERE stream_position.time <= EXCLUDED.time",
-            [
-                product,
-                *(newest.column(name).to_pylist() for name in ("device_id", "stream_id", "sequence_last", "time_last")),
-            ],
-        )
 
     def _record_gaps(self, batches: Sequence[Batch]) -> None:
         gaps = [gap for batch in batches for gap in batch.gaps]

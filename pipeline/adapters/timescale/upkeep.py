@@ -13,6 +13,7 @@ from psycopg import sql
 
 from pipeline.adapters.timescale.connection import translated
 from pipeline.adapters.timescale.schema import Flavour
+from pipeline.adapters.timescale.statements import RECOMPUTE
 from pipeline.core.config import Storage
 
 HOUR_S: Final = 3600
@@ -105,11 +106,13 @@ class Partitions:
             try:
                 with connection.transaction():
                     connection.execute(
-                        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
+                        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({}){}").format(
                             sql.Identifier(name),
                             sql.Identifier(table),
                             sql.Literal(start),
                             sql.Literal(start + timedelta(seconds=length)),
+                            # A second is merged into some times before it is over: leave it room on its page.
+                            sql.SQL(" WITH (fillfactor = 60)" if table == "power_1s" else ""),
                         )
                     )
             except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
@@ -139,6 +142,29 @@ class Partitions:
                         self._known.discard(name)
                         dropped.append(name)
         return dropped
+
+
+def roll_up(connection: psycopg.Connection, flavour: Flavour, partitions: Partitions) -> int:
+    """Compute anew the minutes and hours whose seconds have changed, on plain PostgreSQL. Returns how many minutes.
+
+    Taking a minute off the list and computing it are one transaction; a second that is merged meanwhile puts its minute
+    on the list again.
+    """
+    if flavour is not Flavour.PLAIN:
+        return 0
+    with translated():
+        with connection.transaction():
+            due = [minute for (minute,) in connection.execute("SELECT minute FROM rollup_due ORDER BY 1 LIMIT 1440")]
+        for table in ("power_1m", "power_1h"):
+            for minute in due:
+                at_us = int(minute.timestamp()) * 1_000_000
+                partitions.ensure(connection, table, at_us, at_us)
+        if due:
+            with connection.transaction():
+                connection.execute("DELETE FROM rollup_due WHERE minute = ANY(%s)", [due])
+                for statement in RECOMPUTE:
+                    connection.execute(statement.encode(), {"minutes": due})
+    return len(due)
 
 
 def prune_gaps(connection: psycopg.Connection, settings: Storage, now_us: int) -> None:

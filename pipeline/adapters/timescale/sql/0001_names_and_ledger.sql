@@ -36,16 +36,6 @@ COMMENT ON COLUMN gap.from_time IS 'Time of the last row before the gap.';
 COMMENT ON COLUMN gap.to_time IS 'Time of the first row after it.';
 COMMENT ON COLUMN gap.reason IS 'transport: lost between device and pipeline. restart: the pipeline, or its ingest, was down.';
 
-CREATE TABLE stream_position (
-    device_id integer     NOT NULL,
-    stream_id smallint    NOT NULL,
-    product   text        NOT NULL,
-    sequence  bigint      NOT NULL,
-    time      timestamptz NOT NULL,
-    PRIMARY KEY (device_id, stream_id, product)
-) WITH (fillfactor = 50);
-COMMENT ON TABLE stream_position IS 'The newest stored row of each stream, so that a restarted pipeline can tell what it missed.';
-
 CREATE TABLE ledger (
     producer  text   NOT NULL,
     epoch     bigint NOT NULL,

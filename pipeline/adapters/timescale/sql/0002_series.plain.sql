@@ -44,78 +44,83 @@ CREATE TABLE power_1s (
     device_id integer     NOT NULL,
     stream_id smallint    NOT NULL,
     channel   text        NOT NULL,
-    row_count bigint      NOT NULL,
-    rms_voltage_v_count bigint NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
+    row_count integer     NOT NULL,
+    rms_voltage_v_count integer NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
     rms_voltage_v_min real, rms_voltage_v_max real,
-    dc_offset_voltage_v_count bigint NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
+    dc_offset_voltage_v_count integer NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
     dc_offset_voltage_v_min real, dc_offset_voltage_v_max real,
-    rms_current_a_count bigint NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
+    rms_current_a_count integer NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
     rms_current_a_min real, rms_current_a_max real,
-    dc_offset_current_a_count bigint NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
+    dc_offset_current_a_count integer NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
     dc_offset_current_a_min real, dc_offset_current_a_max real,
-    real_power_w_count bigint NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
+    real_power_w_count integer NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
     real_power_w_min real, real_power_w_max real,
-    apparent_power_va_count bigint NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
+    apparent_power_va_count integer NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
     apparent_power_va_min real, apparent_power_va_max real,
-    reactive_power_var_count bigint NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
+    reactive_power_var_count integer NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
     reactive_power_var_min real, reactive_power_var_max real,
-    power_factor_count bigint NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
+    power_factor_count integer NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
     power_factor_min real, power_factor_max real,
     PRIMARY KEY (device_id, stream_id, channel, time)
 ) PARTITION BY RANGE (time);
-CREATE INDEX power_1s_time ON power_1s (time);
+CREATE INDEX power_1s_time ON power_1s USING brin (time) WITH (pages_per_range = 16, autosummarize = on);
 
 CREATE TABLE power_1m (
     time      timestamptz NOT NULL,
     device_id integer     NOT NULL,
     stream_id smallint    NOT NULL,
     channel   text        NOT NULL,
-    row_count bigint      NOT NULL,
-    rms_voltage_v_count bigint NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
+    row_count integer     NOT NULL,
+    rms_voltage_v_count integer NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
     rms_voltage_v_min real, rms_voltage_v_max real,
-    dc_offset_voltage_v_count bigint NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
+    dc_offset_voltage_v_count integer NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
     dc_offset_voltage_v_min real, dc_offset_voltage_v_max real,
-    rms_current_a_count bigint NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
+    rms_current_a_count integer NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
     rms_current_a_min real, rms_current_a_max real,
-    dc_offset_current_a_count bigint NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
+    dc_offset_current_a_count integer NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
     dc_offset_current_a_min real, dc_offset_current_a_max real,
-    real_power_w_count bigint NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
+    real_power_w_count integer NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
     real_power_w_min real, real_power_w_max real,
-    apparent_power_va_count bigint NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
+    apparent_power_va_count integer NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
     apparent_power_va_min real, apparent_power_va_max real,
-    reactive_power_var_count bigint NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
+    reactive_power_var_count integer NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
     reactive_power_var_min real, reactive_power_var_max real,
-    power_factor_count bigint NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
+    power_factor_count integer NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
     power_factor_min real, power_factor_max real,
     PRIMARY KEY (device_id, stream_id, channel, time)
 ) PARTITION BY RANGE (time);
-CREATE INDEX power_1m_time ON power_1m (time);
+CREATE INDEX power_1m_time ON power_1m USING brin (time) WITH (pages_per_range = 16, autosummarize = on);
 
 CREATE TABLE power_1h (
     time      timestamptz NOT NULL,
     device_id integer     NOT NULL,
     stream_id smallint    NOT NULL,
     channel   text        NOT NULL,
-    row_count bigint      NOT NULL,
-    rms_voltage_v_count bigint NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
+    row_count integer     NOT NULL,
+    rms_voltage_v_count integer NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
     rms_voltage_v_min real, rms_voltage_v_max real,
-    dc_offset_voltage_v_count bigint NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
+    dc_offset_voltage_v_count integer NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
     dc_offset_voltage_v_min real, dc_offset_voltage_v_max real,
-    rms_current_a_count bigint NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
+    rms_current_a_count integer NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
     rms_current_a_min real, rms_current_a_max real,
-    dc_offset_current_a_count bigint NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
+    dc_offset_current_a_count integer NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
     dc_offset_current_a_min real, dc_offset_current_a_max real,
-    real_power_w_count bigint NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
+    real_power_w_count integer NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
     real_power_w_min real, real_power_w_max real,
-    apparent_power_va_count bigint NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
+    apparent_power_va_count integer NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
     apparent_power_va_min real, apparent_power_va_max real,
-    reactive_power_var_count bigint NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
+    reactive_power_var_count integer NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
     reactive_power_var_min real, reactive_power_var_max real,
-    power_factor_count bigint NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
+    power_factor_count integer NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
     power_factor_min real, power_factor_max real,
     PRIMARY KEY (device_id, stream_id, channel, time)
 ) PARTITION BY RANGE (time);
-CREATE INDEX power_1h_time ON power_1h (time);
+CREATE INDEX power_1h_time ON power_1h USING brin (time) WITH (pages_per_range = 16, autosummarize = on);
+
+CREATE TABLE rollup_due (
+    minute timestamptz PRIMARY KEY
+);
+COMMENT ON TABLE rollup_due IS 'Minutes whose seconds have changed: power_1m and power_1h are computed anew for them, soon.';
 
 COMMENT ON TABLE cycle IS 'One row per device, stream and AC cycle; a_ and b_ are the two channels of a stream. NULL: not sent.';
 COMMENT ON COLUMN cycle.time IS 'Start of the cycle by the device''s clock; arrival time where flags has bit 1 or 2.';
@@ -173,5 +178,5 @@ COMMENT ON COLUMN power_1s.power_factor_sum IS 'Sum of real over apparent power,
 COMMENT ON COLUMN power_1s.power_factor_sumsq IS 'Sum of squares.';
 COMMENT ON COLUMN power_1s.power_factor_min IS 'Least value, unitless.';
 COMMENT ON COLUMN power_1s.power_factor_max IS 'Greatest value, unitless.';
-COMMENT ON TABLE power_1m IS 'As power_1s, by the minute. Kept by the pipeline, in the same transaction as the rows.';
-COMMENT ON TABLE power_1h IS 'As power_1s, by the hour. Kept by the pipeline, in the same transaction as the rows.';
+COMMENT ON TABLE power_1m IS 'As power_1s, by the minute. Computed by the pipeline from the level below, within a minute; late rows included.';
+COMMENT ON TABLE power_1h IS 'As power_1s, by the hour. Computed by the pipeline from the level below, within a minute; late rows included.';

@@ -50,29 +50,29 @@ CREATE TABLE power_1s (
     device_id integer     NOT NULL,
     stream_id smallint    NOT NULL,
     channel   text        NOT NULL,
-    row_count bigint      NOT NULL,
-    rms_voltage_v_count bigint NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
+    row_count integer     NOT NULL,
+    rms_voltage_v_count integer NOT NULL, rms_voltage_v_sum double precision NOT NULL, rms_voltage_v_sumsq double precision NOT NULL,
     rms_voltage_v_min real, rms_voltage_v_max real,
-    dc_offset_voltage_v_count bigint NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
+    dc_offset_voltage_v_count integer NOT NULL, dc_offset_voltage_v_sum double precision NOT NULL, dc_offset_voltage_v_sumsq double precision NOT NULL,
     dc_offset_voltage_v_min real, dc_offset_voltage_v_max real,
-    rms_current_a_count bigint NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
+    rms_current_a_count integer NOT NULL, rms_current_a_sum double precision NOT NULL, rms_current_a_sumsq double precision NOT NULL,
     rms_current_a_min real, rms_current_a_max real,
-    dc_offset_current_a_count bigint NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
+    dc_offset_current_a_count integer NOT NULL, dc_offset_current_a_sum double precision NOT NULL, dc_offset_current_a_sumsq double precision NOT NULL,
     dc_offset_current_a_min real, dc_offset_current_a_max real,
-    real_power_w_count bigint NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
+    real_power_w_count integer NOT NULL, real_power_w_sum double precision NOT NULL, real_power_w_sumsq double precision NOT NULL,
     real_power_w_min real, real_power_w_max real,
-    apparent_power_va_count bigint NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
+    apparent_power_va_count integer NOT NULL, apparent_power_va_sum double precision NOT NULL, apparent_power_va_sumsq double precision NOT NULL,
     apparent_power_va_min real, apparent_power_va_max real,
-    reactive_power_var_count bigint NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
+    reactive_power_var_count integer NOT NULL, reactive_power_var_sum double precision NOT NULL, reactive_power_var_sumsq double precision NOT NULL,
     reactive_power_var_min real, reactive_power_var_max real,
-    power_factor_count bigint NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
+    power_factor_count integer NOT NULL, power_factor_sum double precision NOT NULL, power_factor_sumsq double precision NOT NULL,
     power_factor_min real, power_factor_max real,
     PRIMARY KEY (device_id, stream_id, channel, time)
 ) WITH (
     tsdb.hypertable, tsdb.partition_column = 'time', tsdb.chunk_interval = '6 hours', tsdb.create_default_indexes = false,
     tsdb.segmentby = 'device_id, stream_id, channel', tsdb.orderby = 'time'
 );
-CREATE INDEX power_1s_time ON power_1s (time);
+CREATE INDEX power_1s_time ON power_1s USING brin (time) WITH (pages_per_range = 16, autosummarize = on);
 
 CREATE MATERIALIZED VIEW power_1m WITH (tsdb.continuous, tsdb.materialized_only = true) AS
 SELECT time_bucket('1 minute', time) AS time, device_id, stream_id, channel, sum(row_count)::bigint AS row_count,

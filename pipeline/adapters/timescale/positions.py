@@ -1,0 +1,59 @@
+"""Where the streams stand: the newest stored row of each, found by way of the roll-ups, without a table to keep.
+
+Must not know: what a gap is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import psycopg
+
+from pipeline.adapters.timescale.connection import translated
+from pipeline.core.continuity import Position
+from pipeline.core.keys import Key
+
+_LAST_SECONDS = """
+SELECT d.id, s.id, d.name, s.name, last.time
+FROM device d
+CROSS JOIN stream s
+CROSS JOIN LATERAL (
+    SELECT max(time) AS time FROM power_1s r WHERE r.device_id = d.id AND r.stream_id = s.id
+) last
+WHERE d.name = ANY(%s) AND last.time IS NOT NULL
+"""
+_NEWEST = """
+SELECT DISTINCT ON (device_id, stream_id) device_id, stream_id, sequence, (extract(epoch FROM time) * 1000000)::bigint
+FROM {} WHERE time >= %s AND time < %s AND device_id = ANY(%s) AND sequence IS NOT NULL
+ORDER BY device_id, stream_id, time DESC
+"""
+
+
+def positions(connection: psycopg.Connection, devices: Sequence[str], now: datetime) -> dict[str, dict[Key, Position]]:
+    """The newest row of each stream of the given devices, by product. Spectra are looked for in the last day."""
+    found: dict[str, dict[Key, Position]] = {"cycle": {}, "spectrum": {}}
+    with translated(), connection.transaction():
+        names: dict[tuple[int, int], Key] = {}
+        by_second: dict[datetime, set[int]] = defaultdict(set)
+        for device_id, stream_id, device, stream, second in connection.execute(_LAST_SECONDS, [list(devices)]):
+            names[device_id, stream_id] = (device, stream)
+            by_second[second].add(device_id)
+        # Devices that run stand in the same one or two seconds, so these are few queries.
+        for second, ids in by_second.items():
+            window = [second, second + timedelta(seconds=1), list(ids)]
+            for device_id, stream_id, sequence, time_us in connection.execute(_NEWEST.format("cycle").encode(), window):
+                key = names.get((device_id, stream_id))
+                known = found["cycle"].get(key) if key else None
+                if key and (known is None or known.time_us < time_us):
+                    found["cycle"][key] = Position(sequence, time_us)
+        everything = connection.execute(
+            "SELECT d.id, s.id, d.name, s.name FROM device d CROSS JOIN stream s WHERE d.name = ANY(%s)",
+            [list(devices)],
+        )
+        keys = {(device_id, stream_id): (device, stream) for device_id, stream_id, device, stream in everything}
+        window = [now - timedelta(days=1), now + timedelta(days=1), list({device_id for device_id, _ in keys})]
+        for device_id, stream_id, sequence, time_us in connection.execute(_NEWEST.format("spectrum").encode(), window):
+            found["spectrum"][keys[device_id, stream_id]] = Position(sequence, time_us)
+    return found

@@ -221,8 +221,10 @@ class Deposit:
                 for name in migrate(self._dsn):
                     log.warning("applied migration %s", name)
             store = Store(self._dsn)
-            if store.flavour is Flavour.TIMESCALE and not self._migrated:
-                upkeep.apply_policies(store.connection, self._settings, self._devices)
+            if not self._migrated:
+                upkeep.index_cycles(store.connection, self._settings, self._devices)
+                if store.flavour is Flavour.TIMESCALE:
+                    upkeep.apply_policies(store.connection, self._settings, self._devices)
             self._migrated = True
             self._store = store
         return self._store

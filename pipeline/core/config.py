@@ -56,6 +56,7 @@ class Storage:
     keep_1m_s: float = 400 * DAY_S  # a year and the same month of the year before
     keep_1h_s: float = 3650 * DAY_S
     chunk_s: float | None = None  # TimescaleDB's chunk of cycles; None derives it from devices and memory
+    indexed_devices: int = 200  # up to so many, cycles are indexed by device: see `upkeep.index_cycles`
     columnstore_after_s: float = 2 * 3600.0  # late rows and a drained spool go into rowstore, which is cheaper
     spool_bytes: int = 8 << 30  # 6 hours of 30 devices: 12.7 kB a second and device
     roll_up_s: float = 10.0  # plain PostgreSQL: how often minutes and hours are computed from the seconds

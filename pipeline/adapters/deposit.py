@@ -78,8 +78,19 @@ class Deposit:
         self._roll_up_at_s = 0.0
         self.transactions = 0
         self.last_commit_s = 0.0
+        self._random = random.Random()  # noqa: S311 - no secret
+        self._closing = threading.Event()
         self._read_spooled_positions()
-        threading.Thread(target=self._run, name="deposit", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="deposit", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Keep no more: what was handed in and is not acknowledged yet is not kept."""
+        self._closing.set()
+        with self._wake:
+            self._wake.notify()
+        self._thread.join()
+        self._disconnect()
 
     def hand_in(self, batch: Batch, oldest: int) -> Future[None]:
         """Keep a batch. `oldest`: the oldest number that its producer may still send again."""
@@ -129,15 +140,14 @@ class Deposit:
         }
 
     def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             with self._wake:
                 if not self._queue and not self._drainable():
                     self._wake.wait(IDLE_S)
                 work = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_TRANSACTION))]
             try:
                 self._recover_if_due()
-                if work:
-                    self._keep([batch for batch, _ in work])
+                if work and self._keep([batch for batch, _ in work]):
                     for _, future in work:
                         future.set_result(None)
                 if self._drainable():
@@ -154,11 +164,11 @@ class Deposit:
     def _drainable(self) -> bool:
         return self._outage is None and self._spool is not None and self._spool.segments > 0
 
-    def _keep(self, batches: list[Batch]) -> None:
-        """Return when the batches are committed, or in the spool."""
-        while True:
+    def _keep(self, batches: list[Batch]) -> bool:
+        """Return when the batches are committed, or in the spool; False if we are closed before."""
+        while not self._closing.is_set():
             if self._outage is None and self._try_store(batches):
-                return
+                return True
             if self._spool is not None:
                 try:
                     self._spool.append(batches)
@@ -166,9 +176,10 @@ class Deposit:
                     self._say(str(error))
                 else:
                     self._note_spooled(batches)
-                    return
-            time.sleep(max(0.01, min(FIRST_RETRY_S, self._retry_at_s - time.monotonic())))
+                    return True
+            self._closing.wait(max(0.01, min(FIRST_RETRY_S, self._retry_at_s - time.monotonic())))
             self._recover_if_due()
+        return False
 
     def _try_store(self, batches: Sequence[Batch]) -> bool:
         """Store batches; after a failure once more on a new connection, for a restart or a cut takes a moment only."""
@@ -252,7 +263,7 @@ class Deposit:
         self._failures += 1
         # Full jitter: pipelines that lost the same database do not come back in step.
         longest_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures, 10))
-        self._retry_at_s = time.monotonic() + random.uniform(FIRST_RETRY_S, longest_s)  # noqa: S311 - no secret
+        self._retry_at_s = time.monotonic() + self._random.uniform(FIRST_RETRY_S, longest_s)
         self._say(f"{error}; batches wait {'on disk' if self._spool else 'in memory'}")
 
     def _say(self, outage: str) -> None:

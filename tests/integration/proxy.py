@@ -26,6 +26,7 @@ class Proxy:
         self.cut: Callable[[], str | None] = lambda: None
         self.data_cut: Callable[[], bool] = lambda: False
         self.cuts = 0
+        self._random = random.Random(3)  # its own: hypothesis watches the shared one
         self._mute: set[socket.socket] = set()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self.dsn = conninfo.make_conninfo(dsn, host="127.0.0.1", port=self._listener.getsockname()[1])
@@ -81,7 +82,7 @@ class Proxy:
                         break
                 elif len(data) > 4000 and self.data_cut():
                     self.cuts += 1
-                    server.sendall(data[: random.randrange(len(data))])
+                    server.sendall(data[: self._random.randrange(len(data))])
                     break
                 server.sendall(data)
         self._drop(client, server)

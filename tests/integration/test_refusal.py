@@ -5,12 +5,16 @@ from __future__ import annotations
 import psycopg
 import pyarrow as pa
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from pipeline.adapters import wire
 from pipeline.adapters.timescale import accounts
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.envelope import rows_from_bytes
-from pipeline.core.model import Tally
-from tests.integration.batches import batch, cycles
+from pipeline.core.intake import Arrival, Intake
+from pipeline.core.model import STREAMS, Drop, Flag, Tally
+from tests.integration.batches import START_US, batch, cycles
+from utilidata.karman.bibimbap.v1 import bibimbap_pb2 as pb
 
 
 @pytest.fixture
@@ -60,3 +64,57 @@ def test_the_ledger_is_pruned_into_sums_and_still_refuses_nothing_it_must_not(st
         assert connection.execute("SELECT number FROM ledger ORDER BY 1").fetchall() == [(8,), (9,)]
     assert accounts.last_epoch(store.connection, "ingest-0") == 1000
     assert store.write([batch(9), batch(10, cycles(2, first=20))]) == 1
+
+
+def test_impossible_values_in_one_message_cost_that_message_at_most(store: Store, database: str) -> None:
+    def payload(sequence: int, time: Timestamp | None, power_w: float = 700.0) -> bytes:
+        message = pb.CompositeJoinedCalculations()
+        for name in STREAMS:
+            wrapper = message.calculations.add(calculation_name=name)
+            phase = wrapper.calculations.phase_a
+            phase.provenance.generic_sequence_number = sequence
+            if time is not None:
+                phase.provenance.utc_time.CopyFrom(time)
+            phase.power_calculations.real_power_w = power_w
+        return message.SerializeToString()
+
+    now_us = START_US + 500_000
+
+    def at(offset_us: int) -> Timestamp:
+        seconds, rest = divmod(START_US + offset_us, 1_000_000)
+        return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+    payloads = [
+        payload(1, at(0)),
+        payload(2, Timestamp(seconds=2**62)),
+        payload(3, None),
+        payload(4, at(50_000), float("nan")),
+        payload(2**64 - 1, at(66_667)),
+        payload(5, at(83_333), float("inf")),
+        payload(6, Timestamp(seconds=-(2**63), nanos=-(2**31))),
+        payload(7, at(116_667)),
+    ]
+    decoder = wire.Decoder(["rack1-pdu2"], [b"cycle-aligned"], 300_000_000, 256)
+    intake = Intake(["rack1-pdu2"], decoder.decode, {})
+    intake.take([Arrival(0, now_us, data) for data in payloads])
+    cut = intake.cut("ingest-0", 1000, 0)
+    assert cut is not None
+    assert store.write([cut]) == 1
+    with psycopg.connect(database) as connection:
+        rows = connection.execute(
+            "SELECT c.sequence, c.flags, extract(epoch FROM c.time - to_timestamp(%s))::float8, a_real_power_w"
+            " FROM cycle c JOIN stream s ON s.id = stream_id WHERE s.name = %s ORDER BY sequence",
+            [START_US / 1e6, STREAMS[0]],
+        ).fetchall()
+        assert connection.execute("SELECT count(*) FROM quarantine").fetchone() == (0,)
+    arrival = pytest.approx(0.5, abs=1e-5)
+    assert rows == [
+        (1, 0, pytest.approx(0.0, abs=1e-5), 700.0),
+        (2, Flag.TIME_IMPLAUSIBLE, arrival, 700.0),
+        (3, Flag.TIME_ABSENT, arrival, 700.0),
+        (4, 0, pytest.approx(0.05, abs=1e-5), pytest.approx(float("nan"), nan_ok=True)),
+        (5, 0, pytest.approx(0.083333, abs=1e-5), float("inf")),
+        (6, Flag.TIME_IMPLAUSIBLE, arrival, 700.0),
+        (7, 0, pytest.approx(0.116667, abs=1e-5), 700.0),
+    ]
+    assert cut.tallies["rack1-pdu2"] == Tally(8, 7, 21, dropped={Drop.SEQUENCE_RANGE: 1})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -53,6 +54,7 @@ class Store:
         self._ids: dict[str, dict[str, int]] = {"device": {}, "stream": {}}
         self.partitions = Partitions()
         self._merges = 0
+        self._beside = ThreadPoolExecutor(1, "rollups")
         self.salvaged = False  # set when rows went to quarantine: then the ledger says other counts than the batches
         try:
             with _refusal_as_failure(), translated():
@@ -70,6 +72,7 @@ class Store:
 
     def close(self) -> None:
         """Close the connection."""
+        self._beside.shutdown()
         with contextlib.suppress(psycopg.Error):
             self._connection.close()
 
@@ -141,8 +144,12 @@ class Store:
     def _insert(self, batches: Sequence[Batch]) -> None:
         """Everything of new batches but their ledger rows, in the running transaction."""
         cycles = [batch.cycles for batch in batches if batch.cycles.num_rows]
-        self._copy("cycle", cycles)
-        self._merge_rollups(cycles)
+        rollups = self._beside.submit(_rollups, cycles)  # computed while the server is busy with the COPY
+        try:
+            self._copy("cycle", cycles)
+        finally:
+            rollups.exception()  # not to be left running
+        self._merge(rollups.result())
         self._copy("spectrum", [batch.spectra for batch in batches if batch.spectra.num_rows])
         self._record_gaps(batches)
 
@@ -193,7 +200,7 @@ class Store:
             with self._connection.transaction():  # a savepoint
                 self._copy(product, [rows])
                 if product == "cycle":
-                    self._merge_rollups([rows])
+                    self._merge(_rollups([rows]))
             yield rows, None
         except psycopg.Error as error:
             if not is_refusal(error):
@@ -222,8 +229,7 @@ class Store:
                 copy.write(encoder.write_batch(batch))
             copy.write(encoder.finish())
 
-    def _merge_rollups(self, batches: Sequence[pa.RecordBatch]) -> None:
-        rollups = one_second(concatenate(batches, CYCLE_SCHEMA))  # together, so that each second comes once
+    def _merge(self, rollups: Sequence[pa.RecordBatch]) -> None:
         if not rollups:
             return
         self._send("rollup_stage", ROLLUP_COLUMNS, [self._with_ids(rollup, ROLLUP_COLUMNS) for rollup in rollups])
@@ -275,6 +281,10 @@ class Store:
                 sql.SQL("SELECT name, id FROM {} WHERE name = ANY(%s)").format(table), [sorted(names)]
             ).fetchall()
         self._ids[kind].update(rows)
+
+
+def _rollups(batches: Sequence[pa.RecordBatch]) -> Sequence[pa.RecordBatch]:
+    return one_second(concatenate(batches, CYCLE_SCHEMA))  # together, so that each second comes once
 
 
 def _names(batch: Batch, kind: str) -> Iterator[str]:

@@ -1,0 +1,147 @@
+"""What happens to the rows while time passes: partitions, chunks, the columnstore, aggregates, retention, indexes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from pipeline.adapters.timescale import upkeep
+from pipeline.adapters.timescale.schema import Flavour
+from pipeline.adapters.timescale.store import Store
+from pipeline.core.config import DAY_S, Storage
+from pipeline.core.model import Batch, Tally
+from tests.integration.batches import START_US, batch, cycles, spectra
+
+HOUR_US = 3_600_000_000
+SERIES = ("cycle", "spectrum", "power_1s", "power_1m", "power_1h")
+
+
+@pytest.fixture
+def store(database: str):
+    store = Store(database)
+    yield store
+    store.close()
+
+
+def needs(store: Store, flavour: Flavour) -> None:
+    if store.flavour is not flavour:
+        pytest.skip(f"concerns {flavour.value} only")
+
+
+def test_partitions_are_made_ahead_and_dropped_when_all_their_rows_are_too_old(store: Store) -> None:
+    needs(store, Flavour.PLAIN)
+    settings = replace(Storage(), keep_cycles_s=2 * 3600.0, keep_1s_s=DAY_S)
+    store.write([batch(0, cycles(20))])
+    connection = store.connection
+    first = START_US // HOUR_US * HOUR_US
+    assert store.partitions.tidy(connection, settings, first + 3 * HOUR_US - 1) == []
+    assert connection.execute("SELECT count(*) FROM cycle").fetchone() == (60,)
+    dropped = store.partitions.tidy(connection, settings, first + 3 * HOUR_US + 1)
+    assert dropped == [f"cycle_p{datetime.fromtimestamp(first / 1e6, UTC):%Y%m%d%H}"]
+    assert connection.execute(
+        "SELECT (SELECT count(*) FROM cycle), (SELECT sum(row_count) FROM power_1s)"
+    ).fetchone() == (0, 60)
+    made = connection.execute("SELECT count(*) FROM pg_inherits WHERE inhparent = 'cycle'::regclass").fetchone()
+    assert made == (3,)  # of both looks: this hour's and the next
+    connection.commit()
+    # A row so late that its partition is gone gets a new one, and goes with the next look.
+    assert store.write([batch(1, cycles(20))]) == 1
+    assert len(store.partitions.tidy(connection, settings, first + 3 * HOUR_US + 1)) == 1
+
+
+def test_small_pipelines_index_cycles_by_device_and_large_ones_do_not(store: Store) -> None:
+    for devices, wanted in ((200, 1), (201, 0), (1, 1)):
+        upkeep.index_cycles(store.connection, Storage(), devices)
+        found = store.connection.execute("SELECT count(*) FROM pg_indexes WHERE indexname = 'cycle_device_time'")
+        assert found.fetchone() == (wanted,)
+
+
+@pytest.mark.parametrize(
+    ("devices", "cache_gib", "hours"), [(1, 8, 24), (10, 1, 0.25), (20, 8, 1), (1000, 8, 0.25), (1000, 384, 1)]
+)
+def test_a_chunk_being_written_fits_a_quarter_of_the_cache(devices: int, cache_gib: int, hours: float) -> None:
+    assert upkeep.chunk_s(devices, cache_gib << 30) == hours * 3600
+
+
+def test_timescale_has_its_hypertables_and_its_jobs_run(store: Store) -> None:
+    needs(store, Flavour.TIMESCALE)
+    settings = replace(Storage(), chunk_s=900.0)
+    upkeep.apply_policies(store.connection, settings, 10)
+    upkeep.apply_policies(store.connection, settings, 10)  # at every start
+    with psycopg.connect(store.connection.info.dsn, autocommit=True) as connection:
+        hypertables = connection.execute(
+            "SELECT hypertable_name, compression_enabled FROM timescaledb_information.hypertables"
+            " WHERE hypertable_name IN ('cycle', 'spectrum', 'power_1s') ORDER BY 1"
+        ).fetchall()
+        assert hypertables == [("cycle", True), ("power_1s", True), ("spectrum", True)]
+        intervals = connection.execute(
+            "SELECT extract(epoch FROM time_interval)::int FROM timescaledb_information.dimensions"
+            " WHERE hypertable_name IN ('cycle', 'spectrum')"
+        ).fetchall()
+        assert intervals == [(900,), (900,)]
+        jobs = connection.execute(
+            "SELECT job_id, proc_name, next_start IS NOT NULL FROM timescaledb_information.jobs"
+            " WHERE proc_name LIKE 'policy\\_%%' AND hypertable_schema IS NOT NULL ORDER BY proc_name",
+            [],
+        ).fetchall()
+        names = [name for _, name, _ in jobs]
+        assert names.count("policy_retention") == len(SERIES)
+        assert names.count("policy_compression") == 3
+        assert names.count("policy_refresh_continuous_aggregate") == 2
+        for job, _, _ in jobs:
+            connection.execute("CALL run_job(%s)", [job])
+        errors = connection.execute(
+            "SELECT proc_name, err_message FROM timescaledb_information.job_errors WHERE job_id = ANY(%s)",
+            [[job for job, _, _ in jobs]],
+        ).fetchall()
+        assert errors == []
+
+
+def test_timescale_converts_old_chunks_and_rolls_up_what_comes_late(store: Store) -> None:
+    needs(store, Flavour.TIMESCALE)
+    frames = 60 * 120
+    now_us = int(datetime.now(UTC).timestamp() * 1e6)
+    back_us = START_US - (now_us - 4 * HOUR_US)
+    rows = cycles(frames)
+    times = rows.column("time")
+    moved = rows.set_column(
+        0, rows.schema.field(0), pa.array(times.view(pa.int64()).to_numpy() - back_us).view(times.type)
+    )
+    late = moved.slice(0, 30)
+    tally = Tally(frames, frames, rows.num_rows)
+    store.write([Batch("p", 1, 0, {"rack1-pdu2": tally}, moved.slice(30), spectra([]))])
+    upkeep.apply_policies(store.connection, replace(Storage(), chunk_s=900.0), 1)
+    with psycopg.connect(store.connection.info.dsn, autocommit=True) as connection:
+        run(connection, "policy_compression")
+        run(connection, "policy_refresh_continuous_aggregate")
+        (before, after) = connection.execute(
+            "SELECT sum(before_compression_total_bytes)::float8, sum(after_compression_total_bytes)::float8"
+            " FROM hypertable_columnstore_stats('cycle')"
+        ).fetchone() or (0, 0)
+        assert after < before
+        print(f"{after / frames:.0f} bytes a frame in the columnstore, {before / frames:.0f} before")
+        store.write([Batch("p", 1, 1, {"rack1-pdu2": Tally(rows=30)}, late, spectra([]))])
+        assert connection.execute("SELECT count(*), sum(sequence) FROM cycle").fetchone() == (
+            rows.num_rows,
+            sum(number for number in rows.column("sequence").to_pylist() if number is not None),
+        )
+        run(connection, "policy_refresh_continuous_aggregate")
+        counts = [
+            connection.execute(f"SELECT sum(row_count)::bigint FROM {series}").fetchone()
+            for series in ("power_1s", "power_1m")
+        ]
+        assert counts == [(rows.num_rows,)] * 2
+
+
+def run(connection: psycopg.Connection, procedure: str) -> None:
+    jobs = connection.execute(
+        "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = %s AND hypertable_schema IS NOT NULL",
+        [procedure],
+    ).fetchall()
+    assert jobs
+    for (job,) in jobs:
+        connection.execute("CALL run_job(%s)", [job])

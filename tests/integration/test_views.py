@@ -1,0 +1,99 @@
+"""What people and dashboards read: the original's queries, and a role that can read and nothing else."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+
+import psycopg
+import pyarrow as pa
+import pytest
+from psycopg import conninfo, sql
+
+from pipeline.adapters.timescale.store import Store
+from pipeline.core.model import VALUE_COLUMNS
+from tests.integration.batches import START_US, batch, cycles
+
+# As the original's panel asks, Grafana's macro expanded.
+ORIGINAL = """
+SELECT time AS "time",
+  (data -> 'threephase/karman1' -> 'phase_a' ->> 'real_power')::float / 1000 AS "Phase A",
+  (data -> 'threephase/karman2' -> 'phase_a' ->> 'real_power')::float / 1000 AS "Phase B",
+  (data -> 'threephase/karman3' -> 'phase_a' ->> 'real_power')::float / 1000 AS "Phase C",
+  (data -> 'threephase/karman1' -> 'phase_a' ->> 'three_phase_real_power')::float / 1000 AS "Total"
+FROM bibimbap WHERE device = 'bibimbap' AND time BETWEEN %s AND %s ORDER BY time
+"""
+
+
+@pytest.fixture
+def filled(database: str) -> str:
+    rows = {"rack1-pdu2": cycles(20), "rack9-pdu1": cycles(20)}
+    plain = {
+        device: part.set_column(7 + 4, VALUE_COLUMNS[4], pa.array([float(row) for row in range(60)], pa.float32()))
+        for device, part in rows.items()
+    }
+    plain["rack9-pdu1"] = cycles(20, "rack9-pdu1")
+    store = Store(database)
+    for number, part in enumerate(plain.values()):
+        store.write([batch(number, part)])
+    store.close()
+    return database
+
+
+def test_the_originals_query_runs_unchanged(filled: str) -> None:
+    span = [datetime.fromtimestamp(START_US / 1e6, UTC), datetime.fromtimestamp(START_US / 1e6 + 1, UTC)]
+    with psycopg.connect(filled) as connection:
+        rows = connection.execute(ORIGINAL, span).fetchall()
+        assert len(rows) == 20
+        assert rows[3][1:] == pytest.approx((0.009, 0.010, 0.011, 0.030))
+        (shape,) = connection.execute("SELECT data FROM bibimbap ORDER BY time DESC LIMIT 1").fetchone() or ({},)
+        assert set(shape) == {"threephase/karman1", "threephase/karman2", "threephase/karman3"}
+        assert set(shape["threephase/karman1"]) == {"phase_a"}
+        assert set(shape["threephase/karman1"]["phase_a"]) == {
+            "rms_current", "rms_voltage", "dc_offset_voltage", "dc_offset_current", "real_power",
+            "apparent_power", "reactive_power", "power_factor", "three_phase_real_power", "three_phase_reactive_power",
+        }  # fmt: skip
+        json.dumps(shape, allow_nan=False)
+
+
+def test_the_view_shows_the_device_that_the_setting_names(filled: str) -> None:
+    with psycopg.connect(filled) as connection:
+        connection.execute("INSERT INTO setting VALUES ('bibimbap_device', 'rack9-pdu1')")
+        rows = connection.execute(
+            "SELECT data -> 'threephase/karman1' -> 'phase_a' ->> 'real_power' FROM bibimbap ORDER BY time LIMIT 4"
+        ).fetchall()
+        wanted = connection.execute(
+            "SELECT a_real_power_w::text FROM cycle c JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id"
+            " WHERE d.name = 'rack9-pdu1' AND s.name = 'threephase/karman1' ORDER BY time LIMIT 4"
+        ).fetchall()
+    assert rows == wanted
+
+
+def test_the_reader_reads_everything_but_quarantine_and_writes_nothing(filled: str) -> None:
+    name, password = f"viewer_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
+    with psycopg.connect(filled, autocommit=True) as owner:
+        owner.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE karman_reader").format(sql.Identifier(name), password)
+        )
+        try:
+            dsn = conninfo.make_conninfo(filled, user=name, password=password)
+            with psycopg.connect(dsn, autocommit=True) as reader:
+                readable = (
+                    "cycle", "spectrum", "gap", "device", "stream", "ledger", "power_1s", "power_1m", "power_1h",
+                    "cycle_by_phase", "power_1s_by_phase", "power_1m_by_phase", "power_1h_by_phase", "bibimbap",
+                )  # fmt: skip
+                for relation in readable:
+                    reader.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(relation)))
+                for statement in (
+                    "SELECT * FROM quarantine",
+                    "DELETE FROM cycle",
+                    "UPDATE device SET rack = 'x'",
+                    "INSERT INTO setting VALUES ('a', 'b')",
+                    "DROP VIEW bibimbap",
+                    "CREATE TABLE mine (a int)",
+                ):
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        reader.execute(statement)
+        finally:
+            owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))

@@ -59,7 +59,7 @@ def measure(dsn: str, seconds: float) -> list[Measured]:
     upkeep.index_cycles(store.connection, settings, settings.indexed_devices + 1)
     with psycopg.connect(dsn) as connection:
         _tables(connection)
-        shifted = _Seconds(rows)
+        shifted = Seconds(rows)
 
         def keep(number: int) -> None:
             part = shifted.at(number)
@@ -76,22 +76,18 @@ def measure(dsn: str, seconds: float) -> list[Measured]:
         upkeep.index_cycles(store.connection, settings, settings.indexed_devices)
         slow = rows.slice(0, 3 * _BY_ROW_MESSAGES)
         others = {
-            "bare COPY of the same rows into the same table": rates["same"],
-            "bare COPY of the same rows into a table without index or partition": rates["bare"],
-            f"store with the index by device (up to {settings.indexed_devices} devices)": rate_of(
-                lambda n: keep(n + 1_000_000), count, seconds
-            ),
+            "bare COPY of the same rows into cycle": rates["same"],
+            "bare COPY of the same rows into a bare table": rates["bare"],
+            "store with the index by device": rate_of(lambda n: keep(n + 1_000_000), count, seconds),
             "psycopg's write_row": rate_of(_by_row(connection, slow), _BY_ROW_MESSAGES, seconds),
-            "a JSON document per message, as the original": rate_of(
-                _documents(connection, slow), _BY_ROW_MESSAGES, seconds
-            ),
+            "a JSON document a message (original)": rate_of(_documents(connection, slow), _BY_ROW_MESSAGES, seconds),
         }
     flavour = store.flavour
     store.close()
-    return [Measured(f"store ({flavour.value}; COPY, ledger, roll-ups, COMMIT)", rates["store"], others)]
+    return [Measured(f"store ({flavour.value}: COPY, ledger, roll-ups)", rates["store"], others)]
 
 
-class _Seconds:
+class Seconds:
     """The same second of rows at other times: each round is the next second."""
 
     def __init__(self, rows: pa.RecordBatch) -> None:
@@ -99,6 +95,7 @@ class _Seconds:
         self._time = rows.column("time").view(pa.int64()).to_numpy()
 
     def at(self, number: int) -> pa.RecordBatch:
+        """The rows, `number` seconds later."""
         times = pa.array(self._time + number * 1_000_000).view(self._rows.column("time").type)
         return self._rows.set_column(0, self._rows.schema.field(0), times)
 
@@ -124,7 +121,7 @@ def _statement(table: str, method: str) -> sql.Composed:
     )
 
 
-def _copy_into(table: str, connection: psycopg.Connection[Any], seconds: _Seconds) -> Callable[[int], None]:
+def _copy_into(table: str, connection: psycopg.Connection[Any], seconds: Seconds) -> Callable[[int], None]:
     statement = _statement(table, "(FORMAT BINARY)")
 
     def copy(number: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.bench import stages, storage
+from pipeline.bench import queries, stages, storage
+from pipeline.bench.queries import Answered, Kept
+from pipeline.bench.storage import DEVICES
 from pipeline.bench.workload import Measured, machine
 
 
@@ -29,31 +30,58 @@ def bench(
     """Measure each stage alone, and storage beside a bare COPY, on one core."""
     console = Console(highlight=False)
     measured: list[Measured] = []
-    with console.status("measuring ...") as line:
-        for stage in _all(seconds, dsn):
+    with console.status("measuring the stages ...") as line:
+        for stage in stages.measure(seconds):
             measured.append(stage)
             line.update(f"measured {stage.stage}; going on ...")
-    console.print(_table(measured))
+        line.update("measuring storage ...")
+        with storage.new_database(dsn) as database:
+            measured += storage.measure(database, seconds)
+        line.update("measuring queries: filling the database, then asking ...")
+        with storage.new_database(dsn) as database:
+            answers, kept = queries.measure(database)
+    console.print(_stages(measured))
+    console.print(_answers(answers))
+    console.print(_kept(kept))
     console.print(", ".join(f"{key} {value}" for key, value in machine().items()), soft_wrap=True)
     if output is not None:
-        figures = {"machine": machine(), "stages": [asdict(stage) for stage in measured]}
+        figures = {
+            "machine": machine(),
+            "stages": [asdict(stage) for stage in measured],
+            "queries": [asdict(answer) for answer in answers],
+            "disk": [asdict(series) for series in kept],
+        }
         output.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
         console.print(f"the figures are in {output}")
 
 
-def _all(seconds: float, dsn: str | None) -> Iterator[Measured]:
-    yield from stages.measure(seconds)
-    with storage.new_database(dsn) as database:
-        yield from storage.measure(database, seconds)
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
 
 
-def _table(measured: list[Measured]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("stage")
-    for name in ("messages/s", "ours / it"):
-        table.add_column(name, justify="right")
+def _stages(measured: list[Measured]) -> Table:
+    table = _table("stage", "messages/s", "ours / it")
     for stage in measured:
         table.add_row(stage.stage, f"{stage.rate:,.0f}", "")
         for name, rate in stage.others.items():
             table.add_row(f"  {name}", f"{rate:,.0f}", f"{stage.rate / rate:.2f}")
+    return table
+
+
+def _answers(answers: list[Answered]) -> Table:
+    table = _table(f"query ({DEVICES} devices)", "rows", "median ms")
+    for answer in answers:
+        table.add_row(answer.query, f"{answer.rows:,}", f"{answer.median_ms:.1f}")
+    return table
+
+
+def _kept(kept: list[Kept]) -> Table:
+    table = _table("on disk, with indexes", "bytes", "in the columnstore")
+    for series in kept:
+        columnstore = "" if series.columnstore_bytes_each is None else f"{series.columnstore_bytes_each:,.1f}"
+        table.add_row(series.what, f"{series.bytes_each:,.1f}", columnstore)
     return table

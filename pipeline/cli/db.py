@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from pipeline.adapters.timescale import schema
+from pipeline.adapters.timescale.usage import usage
 
 app = typer.Typer(help="Migrate the database, or tell how it stands.", no_args_is_help=True)
 Dsn = Annotated[str, typer.Option(envvar="KARMAN_DSN", help="postgresql://USER@HOST:PORT/DATABASE")]
@@ -25,9 +27,21 @@ def migrate(dsn: Dsn) -> None:
 
 @app.command()
 def status(dsn: Dsn) -> None:
-    """List the migrations and whether the database has had them."""
+    """List the migrations and whether the database has had them, and what each series takes on disk."""
     console = Console(highlight=False)
     flavour, had = schema.applied(dsn)
     console.print(f"made for {'TimescaleDB' if flavour is schema.Flavour.TIMESCALE else 'plain PostgreSQL'}")
     for migration in schema.migrations(flavour):
         console.print(f"{'applied' if migration.version in had else 'pending'}  {migration.name}")
+    if not had:
+        console.print("next: karman db migrate")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("series")
+    for name in ("bytes", "rows (estimate)", "bytes/row", "partitions", "columnar"):
+        table.add_column(name, justify="right")
+    for series in usage(dsn):
+        each = f"{series.nbytes / series.rows:,.0f}" if series.rows else ""
+        figures = (f"{series.nbytes:,}", f"{series.rows:,}", each, str(series.parts), str(series.columnar_parts))
+        table.add_row(series.series, *figures)
+    console.print(table)

@@ -12,6 +12,7 @@ import pytest
 from pipeline.adapters.timescale import upkeep
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.store import Store
+from pipeline.adapters.timescale.usage import usage
 from pipeline.core.config import DAY_S, Storage
 from pipeline.core.model import Batch, Tally
 from tests.integration.batches import START_US, batch, cycles, spectra
@@ -145,3 +146,14 @@ def run(connection: psycopg.Connection, procedure: str) -> None:
     assert jobs
     for (job,) in jobs:
         connection.execute("CALL run_job(%s)", [job])
+
+
+def test_usage_tells_the_size_of_every_series(store: Store) -> None:
+    store.write([batch(0, cycles(600))])
+    with psycopg.connect(store.connection.info.dsn, autocommit=True) as connection:
+        connection.execute("ANALYZE")
+    sizes = {entry.series: entry for entry in usage(store.connection.info.dsn)}
+    assert tuple(sizes) == SERIES
+    assert (sizes["cycle"].rows, sizes["cycle"].columnar_parts) == (1800, 0)
+    assert sizes["cycle"].parts >= 1
+    assert 1800 * 90 < sizes["cycle"].nbytes < 1800 * 400

@@ -1,0 +1,68 @@
+"""What a pipeline refuses to be told, and how it reads devices."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from pipeline.core.config import Device, PipelineConfig, parse_connect
+from pipeline.core.errors import InputError
+
+
+def devices(count: int) -> tuple[Device, ...]:
+    return tuple(Device(f"pdu{n}", f"tcp://10.0.0.{n}:5557") for n in range(count))
+
+
+def config(**settings: Any) -> PipelineConfig:
+    usual: dict[str, Any] = {"devices": devices(1), "dsn": "postgresql://karman:secret@db/power", "run_us": 1}
+    return PipelineConfig(**usual | settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"devices": ()}, "name at least one"),
+        *(
+            ({"devices": (Device(name, "tcp://x:1"),)}, "cannot be a device's name")
+            for name in ("", " ", "a b", "a\n", "a\0", 'a"', "a,b", "[x]", "x" * 129)
+        ),
+        ({"devices": (Device("a", "tcp://x:1"), Device("a", "tcp://x:2"))}, "name 'a' is given 2 times"),
+        ({"devices": (Device("a", "tcp://x:1"), Device("b", "tcp://x:1"))}, "endpoint 'tcp://x:1' is given 2 times"),
+        ({"window_s": 0.0}, "window must be above 0"),
+        ({"window_s": -5.0}, "window must be above 0"),
+        ({"devices_per_actor": 0}, "devices per actor must be above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        config(**settings)
+
+
+@pytest.mark.parametrize("name", ["x", "rack1-pdu2", "10.0.0.7-5557", "a/b:c@d+e_f", "Zähler", "x" * 128])
+def test_names_of_devices(name: str) -> None:
+    assert config(devices=(Device(name, "tcp://x:1"),)).devices[0].name == name
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 1), (7, 3), (6, 3), (2, 5)])
+def test_every_device_is_in_one_group_in_order(count: int, size: int) -> None:
+    groups = config(devices=devices(count), devices_per_actor=size).groups()
+    assert tuple(device for group in groups for device in group) == devices(count)
+    assert all(1 <= len(group) <= size for group in groups)
+    assert len(groups) == -(-count // size)
+
+
+def test_the_password_is_not_shown_and_nothing_can_be_changed() -> None:
+    assert "secret" not in repr(config())
+    with pytest.raises(FrozenInstanceError):
+        config().window_s = 1.0  # type: ignore[misc]
+
+
+def test_devices_by_the_command_line() -> None:
+    texts = ["tcp://10.0.0.7:5557", "rack1=tcp://pdu:5558", "a=b=tcp://[::1]:1"]
+    assert parse_connect(texts, "power") == (
+        Device("10.0.0.7-5557", "tcp://10.0.0.7:5557", "power"),
+        Device("rack1", "tcp://pdu:5558", "power"),
+        Device("a", "b=tcp://[::1]:1", "power"),
+    )

@@ -1,0 +1,78 @@
+"""The status document: plain values for JSON, what is unknown is null, and a silent device shows no figures."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pipeline.adapters.web import as_json
+from pipeline.core.balance import Balance
+from pipeline.core.model import STREAMS, Tally
+from pipeline.core.status import DeviceState, Observation, document
+from tests.unit.summaries import NOW_US, summary
+
+NAN, INFINITE = float("nan"), float("inf")
+VALUES = [120.0, NAN, 8.0, 0.0, 900.0, 960.0, -12.0, 0.9375]
+STATE = DeviceState("tcp://x:1", True, 1, NOW_US - 5_000, Tally(3, 2, 6, 1, dropped={"malformed": 1}), 59.5)
+SEEN = Observation(
+    now_us=NOW_US,
+    silence_s=5.0,
+    replay={"recording": "sample1", "published": 7, "finished": False},
+    devices={
+        "pdu1": STATE,
+        "ended": replace(STATE, last_received_us=NOW_US - 5_000_001),
+        "never": DeviceState("tcp://x:2", False, 0, 0, Tally(), None),
+        "unknown": STATE,
+    },
+    summaries=(summary("a", {"pdu1": VALUES, "ended": VALUES, "never": VALUES, "gone": VALUES}), summary("b", {})),
+    balance=Balance(9, 8, 0, 1, 0, 24, {"malformed": 1}),
+    store={"error": None, "waiting": 0},
+    actors={"ingest-0": {"restarts": 1}},
+    notices=("it publishes under topic 'ü'",),
+)
+
+
+def test_a_device_that_is_heard_has_figures() -> None:
+    device = document(SEEN)["devices"]["pdu1"]
+    assert device["phases"] == {
+        stream: {"a": {"rms_voltage_v": 120.0, "rms_current_a": 8.0, "real_power_w": 900.0, "power_factor": 0.9375}}
+        for stream in STREAMS
+    }
+    assert device["three_phase"] == {"a": {"real_power_w": 2700.0, "reactive_power_var": -36.0}}
+    assert (device["silent"], device["age_s"], device["lag_s"], device["rate_hz"]) == (False, 0.005, 0.02, 59.5)
+    assert (device["received"], device["delivered"], device["missing"], device["dropped"]) == (
+        3,
+        2,
+        1,
+        {"malformed": 1},
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "silent", "age_s"), [("ended", True, 5.000001), ("never", True, None), ("unknown", False, 0.005)]
+)
+def test_a_device_that_is_not_heard_has_none(name: str, silent: bool, age_s: float | None) -> None:
+    device = document(SEEN)["devices"][name]
+    assert (device["silent"], device["age_s"], device["phases"], device["three_phase"]) == (silent, age_s, {}, {})
+
+
+def test_devices_are_those_of_the_ingests() -> None:
+    assert list(document(SEEN)["devices"]) == ["pdu1", "ended", "never", "unknown"]
+
+
+def test_it_is_json_of_every_kind() -> None:
+    shown = document(SEEN)
+    assert json.loads(json.dumps(shown, allow_nan=False)) == shown == json.loads(as_json(shown))
+    assert (shown["version"], shown["balance"]["published"], shown["balance"]["stored"]) == (1, 7, 8)
+    live = document(replace(SEEN, replay=None, devices={}, summaries=()))
+    assert (live["replay"], live["balance"]["published"], live["devices"]) == (None, None, {})
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE])
+def test_what_is_no_number_is_unknown(value: float) -> None:
+    shown = document(replace(SEEN, summaries=(summary("a", {"pdu1": [value] * 8}),)))
+    figures = shown["devices"]["pdu1"]["phases"][STREAMS[0]]["a"]
+    assert set(figures.values()) == {None}
+    json.dumps(shown, allow_nan=False)

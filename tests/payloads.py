@@ -75,6 +75,7 @@ def rows_of(batch: pa.RecordBatch) -> list[Row]:
     columns = {}
     for field in batch.schema:
         column = batch.column(field.name)
+        assert field.nullable or column.null_count == 0
         if pa.types.is_timestamp(field.type):
             column = column.view(pa.int64())
         columns[field.name] = [bits(value) for value in column.to_pylist()]

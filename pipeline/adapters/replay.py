@@ -48,8 +48,8 @@ class Frames:
         """The frame number n, over all rounds, whose rows carry this sequence number (the last one, if they repeat)."""
         base = int(self._sequence.min())
         rounds, within = divmod(sequence - base, self._span)
-        rows = np.flatnonzero(self._sequence <= base + within)
-        return rounds * self.count + int(self._frame[rows].max())
+        carried = self._sequence[self._sequence <= base + within].max()
+        return rounds * self.count + int(self._frame[self._sequence == carried].max())
 
     def payloads(self, first: int, last: int, pace: Pace) -> list[bytes]:
         """Frames `first` ... `last` - 1, encoded."""

@@ -1,13 +1,16 @@
 """The wire format: frame bytes to Arrow rows and back. The only importer of protobuf's generated code and of ptars.
 
-A payload is one `CompositeJoinedCalculations`. Batches are decoded columnar by ptars; protobuf's own parser is asked
-only where ptars refuses a batch (one bad message fails all of it) or where the two are known to differ.
+A payload is one `CompositeJoinedCalculations`. A batch of payloads is parsed by protobuf in one call, as the repeated
+field of an outer message, and written again; what it means is then canonical, and ptars turns it into columns. ptars
+alone would be faster by 1 us a message, but takes some of what protobuf refuses, and does not merge what comes in
+pieces. Where one payload fails the batch, each is parsed alone.
 
 Must not know: sockets, and what a sequence gap means.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +19,7 @@ import numpy as np
 import ptars
 import pyarrow as pa
 import pyarrow.compute as pc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
@@ -24,10 +28,31 @@ from pipeline.core.model import CHANNELS, CYCLE_SCHEMA, SPECTRUM_SCHEMA, TIMESTA
 from utilidata.karman.bibimbap.v1 import bibimbap_pb2 as pb
 
 _MESSAGE: Final = pb.CompositeJoinedCalculations
+
+
+def _batch_message() -> Any:
+    """The class of `message Batch { repeated CompositeJoinedCalculations messages = 1; }`; it is never on a wire."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="karman/batch.proto", package="karman", syntax="proto3", dependency=[pb.DESCRIPTOR.name]
+    )
+    file.message_type.add(name="Batch").field.add(
+        name="messages",
+        number=1,
+        type=kinds.TYPE_MESSAGE,
+        label=kinds.LABEL_REPEATED,
+        type_name=f".{_MESSAGE.DESCRIPTOR.full_name}",
+    )
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("karman.Batch"))
+
+
+_BATCH: Final = _batch_message()
 # Microseconds are what PostgreSQL stores; ptars' default of nanoseconds cannot be encoded for COPY.
-_HANDLER: Final = ptars.HandlerPool([pb.DESCRIPTOR], config=ptars.PtarsConfig(timestamp_unit="us")).get_for_message(
-    _MESSAGE.DESCRIPTOR
-)
+_POOL: Final = ptars.HandlerPool([pb.DESCRIPTOR, _BATCH.DESCRIPTOR.file], config=ptars.PtarsConfig(timestamp_unit="us"))
+_HANDLER: Final = _POOL.get_for_message(_MESSAGE.DESCRIPTOR)
+_BATCH_HANDLER: Final = _POOL.get_for_message(_BATCH.DESCRIPTOR)
 _WIRE_SCHEMA: Final[pa.Schema] = _HANDLER.schema()
 _MAX_SEQUENCE: Final = 2**63 - 1
 _LONGEST_TOPIC: Final = 256  # bytes searched for the start of a payload behind an unknown topic
@@ -168,23 +193,43 @@ class Decoder:
 
 def _parse(payloads: Sequence[bytes], dropped: dict[int, str]) -> tuple[pa.StructArray, NDArray[np.int64]]:
     """The wrappers of all payloads in one array, and the position of the payload that each belongs to."""
+    good = np.arange(len(payloads))
     try:
-        batch = _HANDLER.list_to_record_batch(payloads)
-        wrappers = batch.column(0).flatten()
-        # With both members of the oneof on the wire ptars keeps both, protobuf the last: let protobuf decide.
-        if not (_valid(wrappers.field(1)) & _valid(wrappers.field(2))).any():
-            return wrappers, np.repeat(np.arange(len(payloads)), batch.column(0).value_lengths().to_numpy())
-    except ValueError:
-        pass
-    good, canonical = [], []
-    for position, payload in enumerate(payloads):
-        try:
-            canonical.append(_MESSAGE.FromString(payload).SerializeToString())
-            good.append(position)
-        except DecodeError:
-            dropped[position] = Drop.MALFORMED
-    column = _HANDLER.list_to_record_batch(canonical).column(0)
-    return column.flatten(), np.repeat(np.array(good, np.int64), column.value_lengths().to_numpy())
+        batch = _BATCH.FromString(_joined(payloads))
+    except DecodeError:
+        kept = []
+        for position, payload in enumerate(payloads):
+            try:
+                kept.append((position, _MESSAGE.FromString(payload)))
+            except DecodeError:
+                dropped[position] = Drop.MALFORMED
+        good = np.array([position for position, _ in kept], np.int64)
+        batch = _BATCH(messages=[message for _, message in kept])
+    try:
+        columns = _BATCH_HANDLER.list_to_record_batch([batch.SerializeToString()])
+    except ValueError:  # it trips over some unknown fields; taking them out costs another 1 us a message
+        batch.DiscardUnknownFields()
+        columns = _BATCH_HANDLER.list_to_record_batch([batch.SerializeToString()])
+    calculations = columns.column(0).flatten().field(0)
+    return calculations.flatten(), np.repeat(good, calculations.value_lengths().to_numpy())
+
+
+def _joined(payloads: Sequence[bytes]) -> bytes:
+    """The payloads as the repeated field 1 of a message: each behind its tag and length."""
+    parts: list[bytes] = []
+    for payload in payloads:
+        parts += (_tag_and_length(len(payload)), payload)
+    return b"".join(parts)
+
+
+@functools.lru_cache(maxsize=4096)
+def _tag_and_length(length: int) -> bytes:
+    head = bytearray(b"\x0a")
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head)
 
 
 def _valid(array: pa.Array) -> NDArray[np.bool_]:

@@ -38,11 +38,11 @@ def balance(
     handed_in = {key: accounts.get(key, Tally()) + spooled.get(key, Tally()) for key in {*accounts, *spooled}}
     committed, waiting = total(accounts.values()), total(spooled.values())
     counted = total({**handed_in, **live}.values())
-    # What was lost in storing (refused, spool full or damaged) the ledger knows, and not the ingest that counts.
+    # What was lost in storing (refused, spool full or damaged) the ledger or the spool knows, not the live counts.
     lost = total(
-        Tally(dropped={reason: count for reason, count in accounts[key].dropped.items() if reason in STORAGE_DROPS})
+        Tally(dropped={reason: count for reason, count in handed_in[key].dropped.items() if reason in STORAGE_DROPS})
         for key in live
-        if key in accounts
+        if key in handed_in
     )
     dropped = (counted + lost).dropped
     return Balance(  # keyword by keyword: seven counts that must not change places

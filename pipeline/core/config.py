@@ -96,13 +96,13 @@ class PipelineConfig:
             raise InputError("no device is given: name at least one, for example --connect tcp://10.0.0.7:5557")
         for device in self.devices:
             if not _DEVICE_NAME.fullmatch(device.name):
-                raise InputError(f"'{device.name}' cannot be a device's name: use letters, digits and . : / @ + - _")
+                raise InputError(f"{device.name!r} cannot be a device's name: use letters, digits and . : / @ + - _")
         for attribute in ("name", "endpoint"):
             (value, count), *_ = Counter(getattr(device, attribute) for device in self.devices).most_common(1)
             if count > 1:
                 raise InputError(f"the device {attribute} '{value}' is given {count} times: each must be unique")
         for name, value in (("window", self.window_s), ("devices per actor", self.devices_per_actor)):
-            if value <= 0:
+            if not value > 0:
                 raise InputError(f"the {name} must be above 0, not {value}")
 
     def groups(self) -> list[tuple[Device, ...]]:

@@ -58,19 +58,19 @@ def unpack(data: bytes) -> Batch:
     try:
         cycles, spectra = _read(source), _read(source)
         header = json.loads(cycles.schema.metadata[_KEY])
-    except (pa.ArrowException, KeyError, TypeError, StopIteration) as error:
+        if header["version"] != VERSION:
+            raise ValueError(f"a packed batch of version {header['version']}, this program reads {VERSION}")
+        return Batch(
+            header["producer"],
+            header["epoch"],
+            header["number"],
+            {device: Tally(**tally) for device, tally in header["tallies"].items()},
+            cycles.replace_schema_metadata(None),
+            spectra,
+            tuple(Gap(**gap) for gap in header["gaps"]),
+        )
+    except (pa.ArrowException, OSError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise ValueError(f"not a packed batch: {error}") from error
-    if header["version"] != VERSION:
-        raise ValueError(f"a packed batch of version {header['version']}, this program reads {VERSION}")
-    return Batch(
-        header["producer"],
-        header["epoch"],
-        header["number"],
-        {device: Tally(**tally) for device, tally in header["tallies"].items()},
-        cycles.replace_schema_metadata(None),
-        spectra,
-        tuple(Gap(**gap) for gap in header["gaps"]),
-    )
 
 
 def _read(source: pa.BufferReader) -> pa.RecordBatch:

@@ -24,7 +24,7 @@ class Pace:
 
     def due(self, now_us: int) -> int:
         """How many frames are due at `now_us`: frames 0 ... due - 1."""
-        return max(0, int((now_us - self.start_us) * self.rate_hz / 1e6) + 1)
+        return max(0, int((now_us - self.start_us) * self.rate_hz // 1e6) + 1)
 
     def wait_s(self, frame: int, now_us: int) -> float:
         """Seconds until `frame` is due; 0 if it is."""

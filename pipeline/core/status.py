@@ -93,4 +93,4 @@ def document(seen: Observation) -> dict[str, Any]:
 
 
 def _known(value: np.floating[Any]) -> float | None:
-    return None if np.isnan(value) else float(value)
+    return float(value) if np.isfinite(value) else None

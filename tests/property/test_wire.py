@@ -27,7 +27,9 @@ from tests.payloads import (
 )
 
 Chunks = st.SearchStrategy[bytes]
-thorough = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(
+    max_examples=150, deadline=None, report_multiple_bugs=False, suppress_health_check=[HealthCheck.too_slow]
+)
 
 floats = st.floats(width=32)
 ODD_BITS = [0, 0x8000_0000, 0x7F80_0000, 0x7FA0_0001, 0xFFC0_0000, 1]  # zeros, infinity, NaNs, the smallest

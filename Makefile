@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench proto recordings lock clean
+.PHONY: help install demo test lint bench docs proto recordings lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: install  ## measure this machine
 
 proto: $(VENV)/.dev  ## regenerate the protobuf code
 	$(BIN)/python proto/generate.py
+
+docs: $(VENV)/.installed  ## regenerate docs/metrics.md
+	$(BIN)/karman metrics > docs/metrics.md
 
 recordings: $(VENV)/.dev  ## simulate the recordings in datasets/ and plot them
 	$(BIN)/karman recordings simulate --all

@@ -1,32 +1,69 @@
-"""The aggregator of a phase channel: keeps rolling statistics, and answers with a summary when asked."""
+"""The aggregator of a phase channel: keeps statistics and energy, and answers with a summary when asked.
+
+With each summary goes a checkpoint, which the Prometheus writer keeps. A restarted aggregator goes on from it: the
+ingests send again what they retain, which fills the windows; the energy of what the checkpoint knows is not counted
+twice. Only if both die at once do the energy counters begin anew.
+"""
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+import ray
+
 from actors import topology
-from pipeline.core.aggregation import ChannelAggregator, Summary
+from pipeline.core.aggregation import ChannelAggregator, Checkpoint, Summary
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delivery import Inbox
 from pipeline.core.envelope import rows_from_bytes
 
+log = logging.getLogger(__name__)
+
+ASK_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the Prometheus writer gets: the figures, and what a successor needs."""
+
+    summary: Summary
+    checkpoint: Checkpoint
+    counted: dict[str, tuple[int, int]]  # by producer: epoch, and the number from which on nothing is counted yet
+
 
 class PhaseAggregatorActor:
-    """One per channel, a or b. Its state is rebuilt after a restart from what the ingests retain."""
+    """One per channel, a or b."""
 
     def __init__(self, channel: str, config: PipelineConfig) -> None:
-        self._aggregator = ChannelAggregator(channel, config.streams, int(config.window_s * 1e6))
+        before = self._predecessor(channel)
+        self._aggregator = ChannelAggregator(
+            channel,
+            config.streams,
+            int(config.window_s * 1e6),
+            int(config.metrics.hold_s * 1e6),
+            config.nominal_hz,
+            before.checkpoint if before else None,
+        )
+        self._counted = before.counted if before else {}
         self._inbox = Inbox()
         self._batches = 0
 
     def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next."""
         if self._inbox.accept(producer, epoch, number, oldest):
-            self._aggregator.push(rows_from_bytes(data))
+            counted_epoch, counted_below = self._counted.get(producer, (-1, 0))
+            counted = epoch < counted_epoch or (epoch == counted_epoch and number < counted_below)
+            self._aggregator.push(rows_from_bytes(data), counted)
             self._batches += 1
         return self._inbox.expected(producer)
 
-    def summary(self) -> Summary:
-        """The statistics as they stand."""
-        return self._aggregator.summary()
+    def report(self) -> Report:
+        """The figures as they stand, and the checkpoint."""
+        return Report(
+            self._aggregator.summary(), self._aggregator.checkpoint(), self._counted | self._inbox.positions()
+        )
 
     def health(self) -> dict[str, int]:
         """Who answers."""
@@ -35,3 +72,15 @@ class PhaseAggregatorActor:
     def stats(self) -> dict[str, int]:
         """Counters since the last restart."""
         return {"batches": self._batches}
+
+    @staticmethod
+    def _predecessor(channel: str) -> Report | None:
+        """The last report of this actor's previous process; None at the start, or if nobody has it."""
+        try:
+            exporter = topology.find(topology.EXPORTER)
+            report: Report | None = ray.get(exporter.last_report.remote(channel), timeout=ASK_S)
+        except (ValueError, ray.exceptions.RayError):
+            return None
+        if report is not None:
+            log.warning("goes on with the energy counters of its predecessor")
+        return report

@@ -18,9 +18,11 @@ from actors import topology
 from actors.edge import Edge
 from pipeline.adapters import link, wire
 from pipeline.adapters.silence import SilenceWatch
+from pipeline.core.aggregation import KEY_COLUMNS
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.envelope import pack, rows_to_bytes, unpack
 from pipeline.core.intake import Arrival, Intake
+from pipeline.core.metrics import Queue
 from pipeline.core.model import CHANNELS, value_columns
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,6 @@ log = logging.getLogger(__name__)
 QUIET_S: Final = 0.5  # at the end: nothing came for so long, so nothing is under way any more
 LONGEST_DRAIN_S: Final = 2.0  # a live device never falls quiet
 SETTLE_S: Final = 30.0  # at the end: how long the store may take to acknowledge the rest
-_AGGREGATED: Final = ("time", "received", "device", "stream", "message")
 
 
 class IngestActor:
@@ -72,7 +73,10 @@ class IngestActor:
                 }
                 for device in self._devices
             },
-            "edges": {edge.target: (edge.outbox.nbytes, edge.calls, edge.failures) for edge in self._edges},
+            "queues": [
+                Queue(self._name, e.target, e.outbox.nbytes, self._config.limits.outbox_bytes, e.calls, e.failures)
+                for e in self._edges
+            ],
             "epoch": self._epoch,
             "notices": list(self._notices),
         }
@@ -153,7 +157,7 @@ class IngestActor:
             return
         rows = intake.take(arrivals)
         for channel, edge in channels.items():
-            columns = [*_AGGREGATED, *value_columns(channel)]
+            columns = [*KEY_COLUMNS, *value_columns(channel)]
             if any(rows.column(name).null_count < rows.num_rows for name in value_columns(channel)):
                 edge.offer(rows_to_bytes(rows.select(columns)))
 

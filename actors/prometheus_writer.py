@@ -15,11 +15,15 @@ from typing import Any, Final
 
 import ray
 
+import pipeline
 from actors import topology
+from actors.aggregator import Report
 from pipeline.adapters import exposition
-from pipeline.adapters.web import WebServer, as_json
+from pipeline.adapters.web import Body, Page, WebServer, as_json
 from pipeline.core.balance import balance
+from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
+from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import CHANNELS, Account, Tally, total
 from pipeline.core.status import DeviceState, Observation, document
 
@@ -37,6 +41,14 @@ class _Pace:
     at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A page and what it was rendered from."""
+
+    snapshot: Snapshot
+    body: Body
+
+
 class PrometheusWriterActor:
     """Serves what the other actors know."""
 
@@ -46,12 +58,15 @@ class PrometheusWriterActor:
         self._latest: dict[str, Any] = {}
         self._paces: dict[str, _Pace] = {}
         self._observation: Observation | None = None
-        self._snapshot = exposition.Snapshot()
-        pages = {
-            "/metrics": lambda: (exposition.CONTENT_TYPE, exposition.render(self._snapshot)),
-            "/api/v1/status": lambda: ("application/json", as_json(self.status())),
+        self._completeness = Completeness()
+        self._snapshot = Snapshot(settings=config.metrics)
+        self._page = _Rendered(Snapshot(), Body(exposition.CONTENT_TYPE, b""))
+        self._rendering = threading.Lock()
+        pages: dict[str, Page] = {
+            "/metrics": self._metrics,
+            "/api/v1/status": lambda: Body("application/json", as_json(self.status())),
         }
-        self._server = WebServer(config.http_host, config.http_port, pages)
+        self._server = WebServer(config.http_host, config.http_port, pages, config.token)
         threading.Thread(target=self._run, name="collect", daemon=True).start()
 
     def health(self) -> dict[str, int]:
@@ -66,6 +81,20 @@ class PrometheusWriterActor:
         """The status document, as of the last look."""
         return document(self._observation) if self._observation else {}
 
+    def last_report(self, channel: str) -> Report | None:
+        """The last report of a channel's aggregator, from which a restarted one goes on."""
+        report: Report | None = self._latest.get(topology.aggregator_name(channel))
+        return report
+
+    def _metrics(self) -> Body:
+        """The page of the newest snapshot: rendered when it is first asked for, once for all who ask."""
+        with self._rendering:
+            snapshot = self._snapshot
+            if self._page.snapshot is not snapshot:
+                page = exposition.render(collect(snapshot)) + exposition.render_process()
+                self._page = _Rendered(snapshot, Body(exposition.CONTENT_TYPE, page, exposition.compress(page)))
+            return self._page.body
+
     def _run(self) -> None:
         while True:
             began_s = time.monotonic()
@@ -76,7 +105,7 @@ class PrometheusWriterActor:
             time.sleep(max(0.05, PERIOD_S - (time.monotonic() - began_s)))
 
     def _look(self) -> None:
-        questions = {topology.aggregator_name(channel): "summary" for channel in CHANNELS}
+        questions = {topology.aggregator_name(channel): "report" for channel in CHANNELS}
         questions |= dict.fromkeys(topology.ingest_names(self._config), "stats")
         questions |= {topology.STORE: "stats", topology.SUPERVISOR: "status"}
         if self._config.replay:
@@ -87,7 +116,9 @@ class PrometheusWriterActor:
         self._latest |= answers  # an actor that is being restarted is shown as it was last seen
         ingests = [self._latest[name] for name in topology.ingest_names(self._config) if name in self._latest]
         summaries = tuple(
-            self._latest[topology.aggregator_name(c)] for c in CHANNELS if topology.aggregator_name(c) in self._latest
+            self._latest[topology.aggregator_name(c)].summary
+            for c in CHANNELS
+            if topology.aggregator_name(c) in self._latest
         )
         store = self._latest.get(topology.STORE, {})
         actors = self._latest.get(topology.SUPERVISOR, {})
@@ -102,13 +133,21 @@ class PrometheusWriterActor:
             if name in self._latest
         }
         counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
-        self._snapshot = exposition.Snapshot(
+        newest_us = max((state.last_received_us for state in devices.values()), default=0)
+        committed_us = store.get("newest_us", 0)
+        lag_s = max(0, newest_us - committed_us) / 1e6 if committed_us else None
+        self._snapshot = Snapshot(
             now_us,
-            int(self._config.limits.silence_s * 1e6),
-            summaries,
-            {device.name: device.topic for device in self._config.devices},
+            self._config.metrics,
+            pipeline.__version__,
+            {device.name: device for device in self._config.devices},
+            self._config.streams,
             devices,
+            self._completeness.look({name: state.tally for name, state in devices.items()}),
+            summaries,
             counts,
+            {**store, "lag_s": lag_s},
+            [queue for ingest in ingests for queue in ingest["queues"]],
             {name: entry["restarts"] for name, entry in actors.items()},
         )
         self._observation = Observation(

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +43,26 @@ LONGEST_RETRY_S: Final = 10.0
 IDLE_S: Final = 0.5
 
 Positions = dict[str, dict[Key, Position]]  # by product
+
+
+@dataclass(slots=True)
+class Committed:
+    """What has been committed since this process began."""
+
+    transactions: int = 0
+    batches: int = 0
+    busy_s: float = 0.0
+    newest_us: int = 0  # the newest arrival among the rows
+
+    def add(self, batches: Sequence[Batch], seconds: float) -> None:
+        """A transaction with these batches was committed and took so long."""
+        self.transactions += 1
+        self.batches += len(batches)
+        self.busy_s += seconds
+        for batch in batches:
+            if batch.cycles.num_rows:
+                received_us = batch.cycles.column("received").view(pa.int64()).to_numpy()
+                self.newest_us = max(self.newest_us, int(received_us.max()))
 
 
 class Deposit:
@@ -76,8 +97,7 @@ class Deposit:
         self._failures = 0
         self._tidy_at_s = 0.0
         self._roll_up_at_s = 0.0
-        self.transactions = 0
-        self.last_commit_s = 0.0
+        self._committed = Committed()
         self._random = random.Random()  # noqa: S311 - no secret
         self._closing = threading.Event()
         self._read_spooled_positions()
@@ -131,9 +151,10 @@ class Deposit:
             "accounts": self._accounts,
             "spooled": {account: t for account, t in list(self._spooled_tallies.items()) if account[1] >= self._run_us},
             "waiting": len(self._queue),
-            "transactions": self.transactions,
-            "last_commit_s": self.last_commit_s,
+            **asdict(self._committed),
+            "up": self._store is not None and self._outage is None,
             "spool_bytes": self._spool.nbytes if self._spool else 0,
+            "spool_limit_bytes": self._settings.spool_bytes if self._spool else 0,
             "spool_segments": self._spool.segments if self._spool else 0,
             "spool_damaged": self._spool.damaged if self._spool else 0,
             "error": self._outage,
@@ -184,6 +205,7 @@ class Deposit:
     def _try_store(self, batches: Sequence[Batch]) -> bool:
         """Store batches; after a failure once more on a new connection, for a restart or a cut takes a moment only."""
         for attempt in (0, 1):
+            began_s = time.monotonic()
             try:
                 with self._database:
                     store = self._connected()
@@ -195,8 +217,7 @@ class Deposit:
                 else:
                     self._disconnect()
             else:
-                self.transactions += 1
-                self.last_commit_s = time.time()
+                self._committed.add(batches, time.monotonic() - began_s)
                 return True
         return False
 

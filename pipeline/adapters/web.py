@@ -6,12 +6,15 @@ Must not know: what the pages say.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import socket
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
@@ -21,18 +24,30 @@ from pipeline.core.errors import InputError, KarmanError
 
 BIND_PATIENCE_S: Final = 10.0  # after a restart the old process may hold the port for a moment
 
-Page = Callable[[], tuple[str, bytes]]  # (content type, body)
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a page answers. `packed`: the same as gzip, for those who take it."""
+
+    content_type: str
+    plain: bytes
+    packed: bytes | None = None
+
+
+Page = Callable[[], Body]
 
 
 class WebServer:
     """Serves pages until the process ends.
 
     Args:
-        pages: the function that makes each path's page; called in the server's thread.
+        pages: the function that makes each path's page; called in a thread beside the server's.
+        token: what clients must send as a bearer token; None lets everybody in.
     """
 
-    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
+    def __init__(self, host: str, port: int, pages: Mapping[str, Page], token: str | None = None) -> None:
         self._address = (host, port)
+        self._token = token
         self._pages = dict(pages)
         self._bound = threading.Event()
         self._error: OSError | None = None
@@ -65,11 +80,20 @@ class WebServer:
         await asyncio.Event().wait()
 
     async def _answer(self, request: web.Request) -> web.Response:
+        if self._token is not None:
+            offered = request.headers.get("Authorization", "").encode()
+            if not hmac.compare_digest(offered, f"Bearer {self._token}".encode()):
+                raise web.HTTPUnauthorized(text="a bearer token is asked for\n", headers={"WWW-Authenticate": "Bearer"})
         page = self._pages.get(request.path)
         if page is None:
             raise web.HTTPNotFound(text=f"there is: {' '.join(sorted(self._pages))}\n")
-        content_type, body = page()
-        return web.Response(body=body, headers={"Content-Type": content_type, "X-Content-Type-Options": "nosniff"})
+        body = await asyncio.to_thread(page)
+        headers = {"Content-Type": body.content_type, "X-Content-Type-Options": "nosniff"}
+        if body.packed is not None and "gzip" in request.headers.get("Accept-Encoding", ""):
+            return web.Response(
+                body=body.packed, headers={**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+            )
+        return web.Response(body=body.plain, headers=headers)
 
 
 def as_json(value: Any) -> bytes:
@@ -92,15 +116,20 @@ def check_port(host: str, port: int) -> None:
         raise InputError(f"cannot listen on {host}:{port} ({reason}): choose another port with --port") from error
 
 
-def get_json(url: str, timeout_s: float = 3.0) -> Any:
+def get_json(url: str, token: str | None = None, timeout_s: float = 3.0) -> Any:
     """Read a JSON document.
 
     Raises:
         KarmanError: nobody answers there, or not with JSON.
     """
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s) as response:  # noqa: S310 - the caller's own http:// URL
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310 - the caller's own http:// URL
             return orjson.loads(response.read())
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            raise InputError(f"{url} asks for a token: give it with --token-file") from error
+        raise KarmanError(f"{url} answers {error.code} {error.reason}") from error
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise KarmanError(f"no pipeline answers at {url} ({reason}): is it running, and on this port?") from error

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -20,6 +20,10 @@ from pipeline.cli import session
 from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
 from pipeline.core.errors import InputError
 
+# What the original's dashboards assume of a rack, and so what the demo shows utilisation of.
+RACK: Final = "r42"
+BREAKER_A: Final = 60.0
+NOMINAL_V: Final = 120.0
 EXAMPLE_QUERY = "SELECT * FROM cycle_by_phase ORDER BY time DESC LIMIT 6"
 
 
@@ -75,7 +79,10 @@ def demo(
 def _devices(count: int) -> tuple[Device, ...]:
     width = len(str(count))
     endpoints = link.free_endpoints(count)
-    return tuple(Device(f"karman{number:0{width}d}", endpoint) for number, endpoint in enumerate(endpoints, start=1))
+    return tuple(
+        Device(f"karman{number:0{width}d}", endpoint, rack=RACK, breaker_a=BREAKER_A, nominal_v=NOMINAL_V)
+        for number, endpoint in enumerate(endpoints, start=1)
+    )
 
 
 def _psql() -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import pipeline
-from pipeline.cli import bench, db, demo, recordings, replay, run, status
+from pipeline.cli import bench, db, demo, metrics, recordings, replay, run, status
 from pipeline.core.errors import InputError, KarmanError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(run.run)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(bench.bench)
+app.command()(metrics.metrics)
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(db.app, name="db")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,8 @@ from pipeline.adapters.timescale import schema
 from pipeline.adapters.timescale.connection import describe
 from pipeline.adapters.web import check_port
 from pipeline.cli import session
-from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, PipelineConfig, parse_connect
+from pipeline.cli.session import read_token
+from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, Metrics, PipelineConfig, parse_connect
 from pipeline.core.errors import InputError, StorageError
 
 
@@ -33,11 +35,21 @@ def run(
     devices_per_actor: Annotated[int, typer.Option(min=1, max=1024, help="Devices that share an ingest.")] = 1,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to run; else until Ctrl-C.")] = None,
     spool_dir: Annotated[Path | None, typer.Option(help="Where batches wait while the database is away.")] = None,
+    breaker_amps: Annotated[float | None, typer.Option(min=0.1, help="Rating of each phase's breaker.")] = None,
+    nominal_volts: Annotated[float | None, typer.Option(min=1, help="Nominal voltage, line to neutral.")] = None,
+    mains_hz: Annotated[float, typer.Option(min=1, max=1000, help="Cycles a second of the supply.")] = 60.0,
+    metrics: Annotated[
+        list[str] | None, typer.Option(help="Names of metrics to expose, as patterns with *; may be repeated.")
+    ] = None,
+    compatible_metrics: Annotated[bool, typer.Option(help="Expose the original's metric names too.")] = True,
+    token_file: Annotated[Path | None, typer.Option(help="Ask clients of the port for the token in this file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
 ) -> None:
     """Receive devices, store every cycle, serve /metrics. Ctrl-C or SIGTERM stores what was received, then ends."""
     console = Console(highlight=False)
-    devices = parse_connect(connect, topic)
+    devices = tuple(
+        replace(device, breaker_a=breaker_amps, nominal_v=nominal_volts) for device in parse_connect(connect, topic)
+    )
     for device in devices:
         link.check_endpoint(device.endpoint)
     spool = spool_dir or default_spool_dir(dsn)
@@ -47,7 +59,10 @@ def run(
         time.time_ns() // 1000,
         host,
         port,
+        token=read_token(token_file),
+        mains_hz=mains_hz,
         devices_per_actor=devices_per_actor,
+        metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
         spool_dir=str(spool),
     )
     check_port(host, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from pipeline.adapters.web import get_json
 from pipeline.cli import view
+from pipeline.cli.session import read_token
 from pipeline.core.config import DEFAULT_PORT
 from pipeline.core.errors import KarmanError
 
@@ -18,10 +20,11 @@ from pipeline.core.errors import KarmanError
 def status(
     host: Annotated[str, typer.Option(help="Where the pipeline serves its status.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = DEFAULT_PORT,
+    token_file: Annotated[Path | None, typer.Option(help="File with the bearer token, where one is asked for.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole document as JSON.")] = False,
 ) -> None:
     """Show devices, actors and the balance of a running pipeline."""
-    document = get_json(f"http://{host}:{port}/api/v1/status")
+    document = get_json(f"http://{host}:{port}/api/v1/status", read_token(token_file))
     if not document:
         raise KarmanError("the pipeline is starting: ask again in a second")
     if as_json:

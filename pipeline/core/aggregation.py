@@ -1,4 +1,4 @@
-"""The state of one channel: rolling statistics of every device and stream, and of the three-phase totals.
+"""The state of one channel: statistics and energy of every device and stream, and of the three-phase totals.
 
 A three-phase total adds the rows of one *message*, never rows that only share a time, and is unknown unless every
 configured stream is in the message with a value.
@@ -16,28 +16,61 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
 from pipeline.core.keys import Key, KeyTable
-from pipeline.core.model import QUANTITIES, value_columns
-from pipeline.core.windows import RollingWindow, Statistics
+from pipeline.core.model import QUANTITIES, Flag, value_columns
+from pipeline.core.windows import HeldExtremes, RollingWindow, Statistics
 
-TOTALS: Final = ("real_power", "reactive_power")  # what may be added over phases; rms values may not
-_TOTAL_COLUMNS: Final = [index for index, quantity in enumerate(QUANTITIES) if quantity.name in TOTALS]
+TOTALS: Final = ("real_power", "reactive_power", "apparent_power")  # what may be added over phases; rms values may not
+_COLUMN: Final = {quantity.name: index for index, quantity in enumerate(QUANTITIES)}
+_TOTAL_COLUMNS: Final = [_COLUMN[name] for name in TOTALS]
+_RMS_COLUMNS: Final = [_COLUMN["rms_voltage"], _COLUMN["rms_current"]]
+# Columns of a batch that are pushed to an aggregator, beside the eight of its channel.
+KEY_COLUMNS: Final = ("time", "received", "device", "stream", "sequence", "message", "flags")
+
+
+@dataclass(frozen=True, slots=True)
+class Electrical:
+    """Figures of many series at one moment: a row for each series, a column for each quantity.
+
+    `mean` is that of the window: of rms quantities the root of the mean square, of the power factor that of the sums of
+    real and apparent power. `held_max` and `held_min` reach further back, see `HeldExtremes`.
+    """
+
+    window: Statistics
+    mean: NDArray[np.float64]
+    held_max: NDArray[np.float32]
+    held_min: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The statistics of one channel at one moment.
+    """One channel at one moment.
 
-    `streams` has a row for each of `stream_keys` and a column for each of `QUANTITIES`; `totals` a row for each of
-    `total_devices` and a column for each of `TOTALS`. `received_us`: newest arrival, by device.
+    `streams` and `energy` have a row for each of `stream_keys`; `streams` has a column for each of `QUANTITIES`,
+    `energy` those of `EnergyMeter.totals`. `totals` has a row for each of `total_devices` and a column for each of
+    `TOTALS`; `total_power_factor` is that of their means. `received_us`: newest arrival, by device; `delay_us`: from
+    the device's time to arrival, of the newest message that has a time of its own.
     """
 
     channel: str
     stream_keys: tuple[Key, ...]
-    streams: Statistics
+    streams: Electrical
+    energy: NDArray[np.float64]
     total_devices: tuple[str, ...]
-    totals: Statistics
+    totals: Electrical
+    total_power_factor: NDArray[np.float64]
     received_us: dict[str, int]
+    delay_us: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What of a channel must outlive its process: the energy counters and where each series stood."""
+
+    keys: tuple[Key, ...]
+    totals: NDArray[np.float64]
+    last: NDArray[np.int64]
 
 
 class ChannelAggregator:
@@ -47,43 +80,94 @@ class ChannelAggregator:
         channel: which of a batch's columns to read.
         streams: the streams that make up a three-phase total.
         window_us: length of the rolling window in event time.
+        hold_us: how long extremes are held at least.
+        nominal_hz: cycles a second, where the rows do not tell.
+        checkpoint: counters to go on from.
     """
 
-    def __init__(self, channel: str, streams: Sequence[str], window_us: int) -> None:
+    def __init__(
+        self,
+        channel: str,
+        streams: Sequence[str],
+        window_us: int,
+        hold_us: int = 60_000_000,
+        nominal_hz: float = 60.0,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
         self._channel = channel
         self._columns = value_columns(channel)
         self._streams = tuple(streams)
         self._keys = KeyTable()
         self._totals = KeyTable()
         self._window = RollingWindow(window_us, len(QUANTITIES))
+        self._held = HeldExtremes(hold_us, len(QUANTITIES))
         self._total_window = RollingWindow(window_us, len(TOTALS))
+        self._total_held = HeldExtremes(hold_us, len(TOTALS))
+        self._energy = EnergyMeter(nominal_hz)
+        if checkpoint is not None:
+            for key in checkpoint.keys:
+                self._keys.slot(key)
+            self._energy = EnergyMeter(nominal_hz, checkpoint.totals, checkpoint.last)
         self._received_us: dict[str, int] = {}
+        self._delay_us: dict[str, int] = {}
 
-    def push(self, batch: pa.RecordBatch) -> None:
-        """Add the rows of a batch with at least the key columns of CYCLE_SCHEMA and those of this channel."""
+    def push(self, batch: pa.RecordBatch, counted: bool = False) -> None:
+        """Add the rows of a batch with at least `KEY_COLUMNS` and the columns of this channel.
+
+        Args:
+            counted: the rows' energy is in the checkpoint already; they only fill the windows again.
+        """
         if batch.num_rows == 0:
             return
         time_us = batch.column("time").view(pa.int64()).to_numpy()
         values = np.stack([batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns], axis=1)
-        self._window.push(self._keys.slots(batch), time_us, values)
+        series = self._keys.slots(batch)
+        own_time = batch.column("flags").to_numpy() & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) == 0
+        self._window.push(series, time_us, values)
+        self._held.push(series, time_us, values)
+        if not counted:
+            sequence = batch.column("sequence").fill_null(UNKNOWN).to_numpy()
+            real_w, reactive_var = values[:, _COLUMN["real_power"]], values[:, _COLUMN["reactive_power"]]
+            self._energy.push(Rows(series, time_us, sequence, own_time, real_w, reactive_var))
         self._push_totals(batch, time_us, values)
-        device = batch.column("device")
-        newest = np.zeros(len(device.dictionary), np.int64)
-        np.maximum.at(newest, device.indices.to_numpy(), batch.column("received").view(pa.int64()).to_numpy())
-        for name, received_us in zip(device.dictionary.to_pylist(), newest.tolist(), strict=True):
-            if received_us:
-                self._received_us[name] = max(received_us, self._received_us.get(name, 0))
+        self._note_arrivals(batch, time_us, own_time)
 
     def summary(self) -> Summary:
-        """The statistics as they stand."""
+        """The figures as they stand."""
+        window = self._window.statistics()
+        mean = window.average.copy()
+        mean[:, _RMS_COLUMNS] = np.sqrt(window.mean_square[:, _RMS_COLUMNS])
+        mean[:, _COLUMN["power_factor"]] = _ratio(mean[:, _COLUMN["real_power"]], mean[:, _COLUMN["apparent_power"]])
+        totals = self._total_window.statistics()
+        self._energy.widen(len(self._keys.keys))
         return Summary(
             self._channel,
             tuple(self._keys.keys),
-            self._window.statistics(),
+            Electrical(window, mean, *self._held.extremes()),
+            self._energy.totals.copy(),
             tuple(device for device, _ in self._totals.keys),
-            self._total_window.statistics(),
+            Electrical(totals, totals.average, *self._total_held.extremes()),
+            _ratio(totals.average[:, 0], totals.average[:, 2]),
             dict(self._received_us),
+            dict(self._delay_us),
         )
+
+    def checkpoint(self) -> Checkpoint:
+        """What a successor goes on from."""
+        self._energy.widen(len(self._keys.keys))
+        return Checkpoint(tuple(self._keys.keys), self._energy.totals.copy(), self._energy.last.copy())
+
+    def _note_arrivals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], own_time: NDArray[np.bool_]) -> None:
+        device = batch.column("device")
+        code, names = device.indices.to_numpy(), device.dictionary.to_pylist()
+        received_us = batch.column("received").view(pa.int64()).to_numpy()
+        newest, timed = np.full((2, len(names)), -1)
+        newest[code] = np.arange(len(code))  # of the rows of a device the last one counts
+        timed[code[own_time]] = np.flatnonzero(own_time)
+        for index in np.flatnonzero(newest >= 0).tolist():
+            self._received_us[names[index]] = int(received_us[newest[index]])
+            if timed[index] >= 0:
+                self._delay_us[names[index]] = int(received_us[timed[index]] - time_us[timed[index]])
 
     def _push_totals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], values: NDArray[np.float32]) -> None:
         names = batch.column("stream").dictionary.to_pylist()
@@ -101,6 +185,11 @@ class ChannelAggregator:
         device = batch.column("device")
         device_names = device.dictionary.to_pylist()
         slot_of = np.array([self._totals.slot((name, "")) for name in device_names], np.int64)
-        self._total_window.push(
-            slot_of[device.indices.to_numpy()[first]], time_us[first], sums[complete].astype(np.float32)
-        )
+        pushed = (slot_of[device.indices.to_numpy()[first]], time_us[first], sums[complete].astype(np.float32))
+        self._total_window.push(*pushed)
+        self._total_held.push(*pushed)
+
+
+def _ratio(real_w: NDArray[np.float64], apparent_va: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The power factor of sums; unknown without apparent power."""
+    return np.divide(real_w, apparent_va, out=np.full(real_w.shape, np.nan), where=apparent_va > 0)

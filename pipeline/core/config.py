@@ -28,6 +28,10 @@ class Device:
     name: str
     endpoint: str
     topic: str = DEFAULT_TOPIC
+    rack: str = ""
+    feed: str = ""
+    breaker_a: float | None = None  # rating of the breaker of each phase; None: no utilisation is told
+    nominal_v: float | None = None  # line to neutral; None: no voltage is out of bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,18 @@ class Storage:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """What is exposed to Prometheus."""
+
+    compatible: bool = True  # the families of the system that this one replaces
+    families: tuple[str, ...] = ("*",)  # patterns of the names that are exposed
+    hold_s: float = 60.0  # how long extremes are held at least: twice a scrape interval of 30 s
+    # Gauges go 3.5 s after the last frame: with a look each second and a scrape they are gone within 5 s.
+    silence_s: float = 3.5
+    forget_s: float = 600.0  # how long counters and the last frame's time stay, so that an alert can name the device
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """A recording played on the devices' endpoints, instead of devices."""
 
@@ -83,12 +99,15 @@ class PipelineConfig:
     run_us: int  # when this run began, microseconds since the epoch: epochs of its producers are larger
     http_host: str = "127.0.0.1"
     http_port: int = DEFAULT_PORT
+    token: str | None = field(default=None, repr=False)  # a bearer token that the HTTP port asks for
     window_s: float = 5.0
+    mains_hz: float = 60.0  # cycles a second, for energy where the rows do not tell
     streams: tuple[str, ...] = STREAMS
     devices_per_actor: int = 1
     replay: Replay | None = None
     limits: Limits = Limits()
     storage: Storage = Storage()
+    metrics: Metrics = Metrics()
     spool_dir: str | None = None  # where batches wait while the database is away; None: they wait in memory
 
     def __post_init__(self) -> None:
@@ -104,6 +123,11 @@ class PipelineConfig:
         for name, value in (("window", self.window_s), ("devices per actor", self.devices_per_actor)):
             if not value > 0:
                 raise InputError(f"the {name} must be above 0, not {value}")
+
+    @property
+    def nominal_hz(self) -> float:
+        """Frames a second of a device."""
+        return self.replay.rate_hz * self.replay.speed if self.replay else self.mains_hz
 
     def groups(self) -> list[tuple[Device, ...]]:
         """The devices of each ingest actor."""

@@ -152,6 +152,10 @@ class Inbox:
         self._expected[producer] = (epoch, expected + (number == expected))
         return number == expected
 
+    def positions(self) -> dict[str, tuple[int, int]]:
+        """(epoch, number expected next) of every producer."""
+        return dict(self._expected)
+
     def expected(self, producer: str) -> int:
         """The number to answer with."""
         return self._expected.get(producer, (-1, 0))[1]

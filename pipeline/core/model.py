@@ -96,6 +96,7 @@ class Drop:
     OUTBOX_FULL = "outbox_full"  # the receiver did not take it and the sender's memory bound was reached
 
 
+DROPS: Final = tuple(value for name, value in vars(Drop).items() if name.isupper())
 STORAGE_DROPS: Final = frozenset({Drop.REFUSED, Drop.SPOOL_FULL, Drop.SPOOL_DAMAGED})  # lost after the hand-over
 
 

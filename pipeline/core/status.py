@@ -17,6 +17,7 @@ from pipeline.core.model import QUANTITIES, Tally
 
 VERSION = 1
 _SHOWN = ("real_power", "rms_voltage", "rms_current", "power_factor")
+_TOTAL_COLUMNS = [quantity.column for name in TOTALS for quantity in QUANTITIES if quantity.name == name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +54,15 @@ def document(seen: Observation) -> dict[str, Any]:
     lag_s: dict[str, float] = {}
     for summary in seen.summaries:
         for (device, stream), values, newest_us in zip(
-            summary.stream_keys, summary.streams.average, summary.streams.newest_us.tolist(), strict=True
+            summary.stream_keys, summary.streams.mean, summary.streams.window.newest_us.tolist(), strict=True
         ):
             figures = {q.column: _known(value) for q, value in zip(QUANTITIES, values, strict=True) if q.name in _SHOWN}
             phases.setdefault(device, {}).setdefault(stream, {})[summary.channel] = figures
             if summary.received_us.get(device):
                 lag_s[device] = (summary.received_us[device] - newest_us) / 1e6
-        for device, values in zip(summary.total_devices, summary.totals.average, strict=True):
+        for device, values in zip(summary.total_devices, summary.totals.mean, strict=True):
             totals.setdefault(device, {})[summary.channel] = {
-                f"{name}_{'w' if name == 'real_power' else 'var'}": _known(value)
-                for name, value in zip(TOTALS, values, strict=True)
+                column: _known(value) for column, value in zip(_TOTAL_COLUMNS, values, strict=True)
             }
     devices = {}
     for name, state in seen.devices.items():

@@ -1,0 +1,134 @@
+"""Energy of many series, integrated cycle by cycle: counters that only grow.
+
+A row adds P x dt. dt is the step of event time from the row before it where its sequence number follows that row's;
+else the nominal period, and the hole between them counts as gap seconds: nothing is made up for it. So a counter is
+exact at any scrape interval, and `integrated + gap` is the time that has passed.
+
+- Steps count only between times of the device's own, and only up to `LONGEST_STEP_US`: a clock that was set is no
+  energy.
+- A row that comes late and fills a hole adds a nominal period; the hole stays counted.
+- A row whose real power is unknown adds its time to the gap.
+
+Must not know: clocks, sockets, what a series is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST_STEP_US: Final = 1_000_000  # a cycle lasts 20 ms at most; replays slower than a fiftieth of real time are rare
+# Columns of `EnergyMeter.totals`: joules, joules, var-seconds, var-seconds, seconds, seconds.
+IMPORTED, EXPORTED, LAGGING, LEADING, INTEGRATED, GAP = range(6)
+UNKNOWN: Final = -1  # a row without a sequence number
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows to integrate, each array of shape (n,): those of a series in the order of their arrival.
+
+    `sequence`: `UNKNOWN` where the device sent none. `own_time`: whether `time_us` is the device's own.
+    """
+
+    series: NDArray[np.int64]
+    time_us: NDArray[np.int64]
+    sequence: NDArray[np.int64]
+    own_time: NDArray[np.bool_]
+    real_w: NDArray[np.float32]
+    reactive_var: NDArray[np.float32]
+
+    def at(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Rows:
+        """Some of the rows."""
+        return Rows(
+            self.series[index],
+            self.time_us[index],
+            self.sequence[index],
+            self.own_time[index],
+            self.real_w[index],
+            self.reactive_var[index],
+        )
+
+
+class EnergyMeter:
+    """The energy of each series. `push` is its only mutator.
+
+    Args:
+        nominal_hz: cycles a second where two rows do not tell.
+        totals: shape (series, 6), from an earlier meter's `totals`.
+        last: shape (series, 3), from an earlier meter's `last`.
+    """
+
+    def __init__(
+        self, nominal_hz: float, totals: NDArray[np.float64] | None = None, last: NDArray[np.int64] | None = None
+    ) -> None:
+        self._period_s = 1.0 / nominal_hz
+        self.totals = np.empty((0, 6)) if totals is None else totals.copy()
+        # Sequence, time in us, and whether that time is the device's own, of the newest row of each series.
+        self.last = np.empty((0, 3), np.int64) if last is None else last.copy()
+
+    def push(self, rows: Rows) -> None:
+        """Add rows."""
+        if len(rows.series) == 0:
+            return
+        self.widen(int(rows.series.max()) + 1)
+        rows = rows.at(np.argsort(rows.series, kind="stable"))
+        before = self._before(rows)
+        backwards = (rows.sequence != UNKNOWN) & (before[:, 0] != UNKNOWN) & (rows.sequence <= before[:, 0])
+        if not backwards.any():
+            self._integrate(rows, before)
+            return
+        walked = np.isin(rows.series, rows.series[backwards])
+        straight = rows.at(~walked)
+        self._integrate(straight, self._before(straight))
+        for index in np.flatnonzero(walked):
+            row = rows.at(np.array([index]))
+            self._integrate(row, self._before(row))
+
+    def widen(self, size: int) -> None:
+        """Make room for so many series."""
+        extra = size - len(self.totals)
+        if extra > 0:
+            self.totals = np.pad(self.totals, ((0, extra), (0, 0)))
+            self.last = np.concatenate([self.last, np.full((extra, 3), UNKNOWN, np.int64)])
+
+    def _before(self, rows: Rows) -> NDArray[np.int64]:
+        """(sequence, time, own time) of the row before each, which is the series' newest for its first."""
+        own = np.stack([rows.sequence, rows.time_us, rows.own_time.astype(np.int64)], axis=1)
+        before = np.concatenate([own[:1], own[:-1]])
+        starts = np.flatnonzero(np.diff(rows.series, prepend=-1))
+        before[starts] = self.last[rows.series[starts]]
+        return before
+
+    def _integrate(self, rows: Rows, before: NDArray[np.int64]) -> None:
+        """Rows sorted by series; only a single row may stand at or before its series' newest."""
+        if len(rows.series) == 0:
+            return
+        known = (before[:, 0] != UNKNOWN) & (rows.sequence != UNKNOWN)
+        ahead = np.where(known, rows.sequence - before[:, 0], 1)
+        timed = rows.own_time & (before[:, 2] == 1)
+        step_us = rows.time_us - before[:, 1]
+        late = known & (ahead < 0) & (step_us <= 0)
+        follows = known & (ahead == 1) & timed & (step_us > 0) & (step_us <= LONGEST_STEP_US)
+        seconds = np.where(follows, step_us / 1e6, self._period_s)
+        hole = np.where(timed, step_us / 1e6, np.maximum(ahead, 0) * self._period_s) - self._period_s
+        gap = np.where(known & (ahead != 1) & ~late, np.maximum(hole, 0.0), 0.0)
+
+        measured = np.isfinite(rows.real_w)
+        real_j = np.where(measured, rows.real_w, 0.0).astype(np.float64) * seconds
+        reactive_vars = np.where(np.isfinite(rows.reactive_var), rows.reactive_var, 0.0).astype(np.float64) * seconds
+        added = np.empty((len(seconds), 6))
+        added[:, IMPORTED], added[:, EXPORTED] = np.maximum(real_j, 0.0), np.maximum(-real_j, 0.0)
+        added[:, LAGGING], added[:, LEADING] = np.maximum(reactive_vars, 0.0), np.maximum(-reactive_vars, 0.0)
+        added[:, INTEGRATED] = np.where(measured, seconds, 0.0)
+        added[:, GAP] = gap + np.where(measured, 0.0, seconds)
+        starts = np.flatnonzero(np.diff(rows.series, prepend=-1))
+        self.totals[rows.series[starts]] += np.add.reduceat(added, starts, axis=0)
+
+        newest = np.append(starts[1:], len(rows.series)) - 1
+        newest = newest[~late[newest]]
+        self.last[rows.series[newest]] = np.stack(
+            [rows.sequence[newest], rows.time_us[newest], rows.own_time[newest].astype(np.int64)], axis=1
+        )

@@ -40,6 +40,17 @@ def test_migrations_apply_once_also_when_two_pipelines_start_together(empty_data
     assert had == {migration.version for migration in wanted}
 
 
+def test_tables_of_another_version_are_said_before_anything_is_stored(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("UPDATE schema_migration SET digest = 'other' WHERE version = 2")
+    with pytest.raises(InputError, match="0002_series differs"):
+        schema.migrate(database)
+    with psycopg.connect(database) as connection:
+        connection.execute("ALTER TABLE schema_migration DROP COLUMN digest")
+    with pytest.raises(InputError, match="another version of karman"):
+        schema.migrate(database)
+
+
 def test_values_stand_in_the_table_bit_for_bit(store: Store, database: str) -> None:
     sent = cycles(20)
     store.write([batch(0, sent)])

@@ -8,6 +8,7 @@ Must not know: what is written into the tables.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -15,7 +16,8 @@ from typing import Final
 
 import psycopg
 
-from pipeline.adapters.timescale.connection import connect, translated
+from pipeline.adapters.timescale.connection import connect, describe, translated
+from pipeline.core.errors import InputError
 
 _LOCK: Final = 0x6B61726D  # "karm": pipelines that start together migrate one after the other
 _OLDEST_TIMESCALE: Final = (2, 28)
@@ -36,6 +38,11 @@ class Migration:
     version: int
     name: str
     text: str
+
+    @property
+    def digest(self) -> str:
+        """What tells whether a database had this very text: a migration never changes once it is released."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 def migrations(flavour: Flavour) -> list[Migration]:
@@ -85,28 +92,44 @@ def applied(dsn: str) -> tuple[Flavour, set[int]]:
 
 
 def migrate(dsn: str) -> list[str]:
-    """Apply the migrations that the database has not had. Returns their names."""
+    """Apply the migrations that the database has not had. Returns their names.
+
+    Raises:
+        InputError: the database was migrated by a version of this program whose tables are others.
+        StorageError: it cannot be reached.
+    """
     done = []
     with translated(), connect(dsn) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         connection.execute("SET statement_timeout = 0")
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migration (version integer PRIMARY KEY, name text NOT NULL,"
-            " applied timestamptz NOT NULL DEFAULT now())"
+            " digest text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
         )
         connection.commit()
-        had = {version for (version,) in connection.execute("SELECT version FROM schema_migration")}
+        had = _had(connection)
         flavour = flavour_of(connection) if had else detect(connection)
         connection.commit()
         for migration in migrations(flavour):
             if migration.version in had:
+                if had[migration.version] != migration.digest:
+                    raise InputError(
+                        f"the tables of {describe(dsn)} were made by another version of karman (migration"
+                        f" {migration.name} differs): use another database, or that version"
+                    )
                 continue
             with connection.transaction():
                 connection.execute(migration.text.encode())
                 if migration.version == 1:
                     connection.execute("INSERT INTO setting (name, value) VALUES ('flavour', %s)", [flavour.value])
                 connection.execute(
-                    "INSERT INTO schema_migration (version, name) VALUES (%s, %s)", [migration.version, migration.name]
+                    "INSERT INTO schema_migration (version, name, digest) VALUES (%s, %s, %s)",
+                    [migration.version, migration.name, migration.digest],
                 )
             done.append(migration.name)
     return done
+
+
+def _had(connection: psycopg.Connection) -> dict[int, str]:
+    """The digest of each migration that the database has had; empty where it was noted without one."""
+    return dict(connection.execute("SELECT version, to_jsonb(m) ->> 'digest' FROM schema_migration m").fetchall())

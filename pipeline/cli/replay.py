@@ -27,6 +27,7 @@ def replay(
     speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time; compresses event time too.")] = 1.0,
     topic: Annotated[str, typer.Option(help="ZeroMQ topic in front of each message; may be empty.")] = DEFAULT_TOPIC,
     loop: Annotated[bool, typer.Option(help="Begin again at the end, sequence and time continuing.")] = False,
+    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to play; else to the end.")] = None,
     device_count: Annotated[int, typer.Option(min=1, max=4096, help="Publish on so many endpoints.")] = 1,
     mirror_phase_b: Annotated[bool, typer.Option(help="Copy phase_a into a missing phase_b (for old consumers).")] = (
         False
@@ -46,7 +47,11 @@ def replay(
             console.print("waiting for a subscriber, for example: karman run --connect " + endpoints[0] + " --dsn ...")
             while not wanted.is_set() and not publisher.wait_for_subscribers(0.2):
                 pass
-        replayer = Replayer(frames, publisher, device_count, None if loop else frames.count)
+        end = None if loop else frames.count
+        if duration is not None:
+            played = round(duration * rate * speed)
+            end = played if loop else min(played, frames.count)
+        replayer = Replayer(frames, publisher, device_count, end)
         player = threading.Thread(
             target=replayer.run, args=(Pace(time.time_ns() // 1000, rate * speed), 0, wanted), daemon=True
         )

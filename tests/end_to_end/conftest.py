@@ -24,6 +24,7 @@ import pytest
 
 from pipeline.adapters import embedded
 
+RULES = Path(__file__).parents[2] / "grafana" / "alerts" / "karman.rules.yaml"
 KARMAN = [sys.executable, "-m", "pipeline"]
 
 
@@ -170,7 +171,7 @@ def karman() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Callable[[int], Any]:
-    """A real Prometheus that scrapes a port each second; answers queries."""
+    """A real Prometheus that scrapes a port each second and evaluates our alert rules; answers queries."""
     for program in ("prometheus", "promtool"):
         if shutil.which(program) is None:
             if os.environ.get("KARMAN_TEST_REQUIRE_PROMETHEUS"):
@@ -182,7 +183,8 @@ def prometheus(tmp_path: Path) -> Callable[[int], Any]:
         own = free_port()
         config = tmp_path / "prometheus.yml"
         config.write_text(
-            "global: {scrape_interval: 1s}\n"
+            "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+            f"rule_files: ['{RULES}']\n"
             f"scrape_configs: [{{job_name: karman, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
         )
         with subprocess.Popen(

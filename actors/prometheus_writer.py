@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import ray
@@ -59,6 +59,7 @@ class PrometheusWriterActor:
         self._paces: dict[str, _Pace] = {}
         self._observation: Observation | None = None
         self._completeness = Completeness()
+        self._dropped: dict[str, int] = {}
         self._snapshot = Snapshot(settings=config.metrics)
         self._page = _Rendered(Snapshot(), Body(exposition.CONTENT_TYPE, b""))
         self._rendering = threading.Lock()
@@ -145,7 +146,7 @@ class PrometheusWriterActor:
             devices,
             self._completeness.look({name: state.tally for name, state in devices.items()}),
             summaries,
-            counts,
+            replace(counts, dropped=self._grown(counts.dropped)),
             {**store, "lag_s": lag_s},
             [queue for ingest in ingests for queue in ingest["queues"]],
             {name: entry["restarts"] for name, entry in actors.items()},
@@ -161,6 +162,13 @@ class PrometheusWriterActor:
             actors,
             [notice for ingest in ingests for notice in ingest["notices"]],
         )
+
+    def _grown(self, dropped: Mapping[str, int]) -> Mapping[str, int]:
+        """The counts, none lower than before: with an ingest dies what it had not handed on yet, and a counter that
+        goes back a little would look to Prometheus like one that began anew."""
+        for reason, count in dropped.items():
+            self._dropped[reason] = max(count, self._dropped.get(reason, 0))
+        return dict(self._dropped)
 
     def _devices(self, ingests: list[Mapping[str, Any]]) -> dict[str, DeviceState]:
         states = {}

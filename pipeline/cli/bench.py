@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.bench import queries, stages, storage
+from pipeline.bench import page, queries, stages, storage
+from pipeline.bench.page import Rendered
 from pipeline.bench.queries import Answered, Kept
 from pipeline.bench.storage import DEVICES
 from pipeline.bench.workload import Measured, machine
@@ -34,6 +35,8 @@ def bench(
         for stage in stages.measure(seconds):
             measured.append(stage)
             line.update(f"measured {stage.stage}; going on ...")
+        line.update("measuring the metrics page ...")
+        pages = list(page.measure())
         line.update("measuring storage ...")
         with storage.new_database(dsn) as database:
             measured += storage.measure(database, seconds)
@@ -41,6 +44,7 @@ def bench(
         with storage.new_database(dsn) as database:
             answers, kept = queries.measure(database)
     console.print(_stages(measured))
+    console.print(_pages(pages))
     console.print(_answers(answers))
     console.print(_kept(kept))
     console.print(", ".join(f"{key} {value}" for key, value in machine().items()), soft_wrap=True)
@@ -48,6 +52,7 @@ def bench(
         figures = {
             "machine": machine(),
             "stages": [asdict(stage) for stage in measured],
+            "pages": [asdict(rendered) for rendered in pages],
             "queries": [asdict(answer) for answer in answers],
             "disk": [asdict(series) for series in kept],
         }
@@ -69,6 +74,14 @@ def _stages(measured: list[Measured]) -> Table:
         table.add_row(stage.stage, f"{stage.rate:,.0f}", "")
         for name, rate in stage.others.items():
             table.add_row(f"  {name}", f"{rate:,.0f}", f"{stage.rate / rate:.2f}")
+    return table
+
+
+def _pages(pages: list[Rendered]) -> Table:
+    table = _table(f"metrics page of {page.DEVICES} devices", "samples", "gzip kB", "ms", "client ms", "it / ours")
+    for made in pages:
+        figures = (f"{made.samples:,}", f"{made.packed_bytes / 1e3:,.0f}", f"{made.ms:.0f}", f"{made.client_ms:.0f}")
+        table.add_row(made.page, *figures, f"{made.client_ms / made.ms:.1f}")
     return table
 
 

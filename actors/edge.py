@@ -66,7 +66,9 @@ class Edge:
             if self._handle is None:
                 self._handle = topology.find(self.target)
             method = getattr(self._handle, self._method)
-            reference = method.remote(self._producer, self._epoch, entry.number, self.outbox.oldest, entry.item)
+            reference = method.remote(
+                self._producer, self._epoch, entry.number, self.outbox.oldest_for(entry.number), entry.item
+            )
         except Exception:  # whatever Ray raises here, the batch was not sent: it stays in the outbox
             self._handle = None
             self.failures += 1

@@ -33,7 +33,8 @@ class Outbox(Generic[Item]):
     """Items numbered from 0 in the order offered.
 
     Args:
-        limit_bytes: what may be kept; beyond it the oldest goes, acknowledged ones first.
+        limit_bytes: what may be kept; beyond it acknowledged items go first, then the oldest that was never sent. What
+            was sent may have arrived, so it cannot be called lost.
         window: items in flight at a time.
         retain_s: how long acknowledged items are kept.
     """
@@ -42,10 +43,12 @@ class Outbox(Generic[Item]):
         self._limit_bytes = limit_bytes
         self._window = window
         self._retain_s = retain_s
-        self._kept: deque[Entry[Item]] = deque()
+        self._sent: deque[Entry[Item]] = deque()  # in flight, or acknowledged and retained
+        self._unsent: deque[Entry[Item]] = deque()
+        self._after_loss: set[int] = set()  # numbers whose predecessor was dropped
         self._bytes = 0
         self._next = 0  # the number that the next offered item gets
-        self._cursor = 0  # the next number to send
+        self._never_sent = 0  # from here on nothing was sent yet, to anybody
         self._acknowledged = 0  # everything below was acknowledged, by this receiver or one before it
         self._expected = 0  # what the receiver said last
         self._in_flight = 0
@@ -55,12 +58,19 @@ class Outbox(Generic[Item]):
     @property
     def oldest(self) -> int:
         """The lowest number still kept: what a restarted receiver should expect first."""
-        return self._kept[0].number if self._kept else self._next
+        for entries in (self._sent, self._unsent):
+            if entries:
+                return entries[0].number
+        return self._next
+
+    def oldest_for(self, number: int) -> int:
+        """The lowest number that a receiver may still wait for when `number` is sent to it."""
+        return number if number in self._after_loss else self.oldest
 
     @property
     def waiting(self) -> list[Item]:
         """What is not acknowledged yet."""
-        return [entry.item for entry in self._kept if entry.number >= self._acknowledged]
+        return [entry.item for entry in (*self._sent, *self._unsent) if entry.number >= self._acknowledged]
 
     @property
     def nbytes(self) -> int:
@@ -74,15 +84,12 @@ class Outbox(Generic[Item]):
 
     def offer(self, item: Item, nbytes: int, now_s: float) -> list[Item]:
         """Append an item. Returns the unacknowledged ones that had to go for it: the caller counts them as dropped."""
-        self._kept.append(Entry(self._next, item, nbytes, now_s))
+        self._unsent.append(Entry(self._next, item, nbytes, now_s))
         self._next += 1
         self._bytes += nbytes
-        lost = []
-        while self._bytes > self._limit_bytes and len(self._kept) > 1:
-            entry = self._forget_oldest()
-            if entry.number >= self._acknowledged:
-                lost.append(entry.item)
-        self._cursor = max(self._cursor, self.oldest)
+        lost: list[Item] = []
+        while self._bytes > self._limit_bytes and self._make_room(lost):
+            pass
         return lost
 
     def due(self, now_s: float) -> list[Entry[Item]]:
@@ -90,10 +97,11 @@ class Outbox(Generic[Item]):
         self._expire(now_s)
         if now_s < self._wait_until_s:
             return []
-        skip = self._cursor - self.oldest
-        room = self._window - self._in_flight
-        entries = [self._kept[index] for index in range(skip, min(len(self._kept), skip + max(room, 0)))]
-        self._cursor += len(entries)
+        room = max(0, self._window - self._in_flight)
+        entries = [self._unsent.popleft() for _ in range(min(room, len(self._unsent)))]
+        self._sent.extend(entries)
+        if entries:
+            self._never_sent = max(self._never_sent, entries[-1].number + 1)
         self._in_flight += len(entries)
         return entries
 
@@ -102,10 +110,8 @@ class Outbox(Generic[Item]):
         self._in_flight -= 1
         self._failures = 0
         self._wait_until_s = 0.0
-        restarted = expected < self._expected
-        skipped = self._in_flight == 0 and expected < self._cursor
-        if restarted or skipped:
-            self._cursor = max(expected, self.oldest)
+        if expected < self._expected or self._in_flight == 0:  # restarted, or it has refused what came after a loss
+            self._go_back(expected)
         self._expected = min(expected, self._next)
         self._acknowledged = max(self._acknowledged, self._expected)
         self._expire(now_s)
@@ -115,20 +121,38 @@ class Outbox(Generic[Item]):
         self._in_flight -= 1
         self._failures += 1
         self._wait_until_s = now_s + min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures, 10))
-        self._cursor = max(min(self._cursor, self._expected), self.oldest)
+        self._go_back(self._expected)
+
+    def _make_room(self, lost: list[Item]) -> bool:
+        """Forget one item; False if only such remain as may have arrived, or one that is too large by itself."""
+        for entries in (self._sent, self._unsent):
+            if entries and entries[0].number < self._acknowledged:
+                self._forget(entries, 0)
+                return True
+        index = sum(1 for entry in self._unsent if entry.number < self._never_sent)
+        if index == len(self._unsent) or len(self._sent) + len(self._unsent) == 1:
+            return False
+        lost.append(self._unsent[index].item)
+        self._forget(self._unsent, index)
+        return True
+
+    def _go_back(self, number: int) -> None:
+        while self._sent and self._sent[-1].number >= number:
+            self._unsent.appendleft(self._sent.pop())
 
     def _expire(self, now_s: float) -> None:
         while (
-            self._kept
-            and self._kept[0].number < min(self._expected, self._cursor)
-            and now_s - self._kept[0].offered_s >= self._retain_s
+            self._sent and self._sent[0].number < self._expected and now_s - self._sent[0].offered_s >= self._retain_s
         ):
-            self._forget_oldest()
+            self._forget(self._sent, 0)
 
-    def _forget_oldest(self) -> Entry[Item]:
-        entry = self._kept.popleft()
+    def _forget(self, entries: deque[Entry[Item]], index: int) -> None:
+        entry = entries[index]
+        del entries[index]
         self._bytes -= entry.nbytes
-        return entry
+        self._after_loss.discard(entry.number)
+        if entries is self._unsent:  # what stands before it may still be on its way
+            self._after_loss.add(entries[index].number if index < len(entries) else self._next)
 
 
 class Inbox:

@@ -40,7 +40,9 @@ def test_a_device_that_is_heard_has_figures() -> None:
         stream: {"a": {"rms_voltage_v": 120.0, "rms_current_a": 8.0, "real_power_w": 900.0, "power_factor": 0.9375}}
         for stream in STREAMS
     }
-    assert device["three_phase"] == {"a": {"real_power_w": 2700.0, "reactive_power_var": -36.0}}
+    assert device["three_phase"] == {
+        "a": {"real_power_w": 2700.0, "reactive_power_var": -36.0, "apparent_power_va": 2880.0}
+    }
     assert (device["silent"], device["age_s"], device["lag_s"], device["rate_hz"]) == (False, 0.005, 0.02, 59.5)
     assert (device["received"], device["delivered"], device["missing"], device["dropped"]) == (
         3,

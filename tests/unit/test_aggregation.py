@@ -1,0 +1,195 @@
+"""A channel's aggregator: what adds up over phases, what a mean is, what a successor goes on from."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.core.aggregation import TOTALS, ChannelAggregator, Summary
+from pipeline.core.energy import IMPORTED, INTEGRATED
+from pipeline.core.model import QUANTITIES, STREAMS, Flag, value_columns
+from tests.rows import PERIOD_US, START_US, cycles, parts
+
+WINDOW_US = 1_000_000
+ALL = (*STREAMS, "neutral")
+Row = dict[str, Any]
+
+
+def aggregator() -> ChannelAggregator:
+    return ChannelAggregator("a", STREAMS, WINDOW_US)
+
+
+def message(
+    ordinal: int, values: Sequence[float | None] = (1.0, 2.0, 3.0), streams: Sequence[str] = STREAMS, **row: Any
+) -> list[Row]:
+    """The rows of one message, each quantity of a stream of one value; `ordinal` periods after the start."""
+    time_us = START_US + ordinal * PERIOD_US
+    common = {"time": time_us, "received": time_us, "sequence": ordinal, "message": ordinal, **row}
+    return [
+        {**common, "stream": stream, **dict.fromkeys(value_columns("a"), value)}
+        for stream, value in zip(streams, values, strict=True)
+    ]
+
+
+def pushed(*batches: pa.RecordBatch) -> Summary:
+    one = aggregator()
+    for batch in batches:
+        one.push(batch)
+    return one.summary()
+
+
+def total_of(summary: Summary, device: str = "pdu1") -> list[float]:
+    return [float(value) for value in summary.totals.mean[summary.total_devices.index(device)]]
+
+
+def traffic(seed: int) -> list[Row]:
+    """Messages of three devices, interleaved and out of order; some lack a stream, have it twice, or lack a value."""
+    rng = random.Random(seed)
+    messages = []
+    for ordinal in range(200):
+        streams = rng.choice([STREAMS] * 6 + [STREAMS[:2], (STREAMS[0], *STREAMS[:2]), ALL])
+        values = [rng.choice([rng.gauss(0, 100)] * 9 + [None, float("nan")]) for _ in streams]
+        time_us = START_US + (ordinal - rng.choice([0, 0, 20])) * PERIOD_US + ordinal
+        rows = message(ordinal, values, streams, device=f"pdu{ordinal % 3}", time=time_us)
+        for row in rows:
+            row["a_apparent_power_va"] = rng.choice([rng.uniform(0, 100)] * 9 + [None])
+        messages.append(rows)
+    messages.sort(key=lambda rows: rows[0]["message"] + rng.choice([0, 0, 30]))
+    return [row for rows in messages for row in rows]
+
+
+def batches(rows: Sequence[Row], seed: int) -> list[pa.RecordBatch]:
+    """The rows in some twenty batches, as messages come whole."""
+    starts = [index for index in range(1, len(rows)) if rows[index]["message"] != rows[index - 1]["message"]]
+    return parts(cycles(rows), random.Random(seed).sample(starts, 20))
+
+
+def expected_totals(rows: Iterable[Row], device: str) -> list[list[float]]:
+    """Sums over the phases of each message that is in the window of its device: one row a message."""
+    messages: dict[int, list[Row]] = {}
+    for row in rows:
+        if row["device"] == device and row["stream"] in STREAMS:
+            messages.setdefault(row["message"], []).append(row)
+    whole = [rows for rows in messages.values() if sorted(row["stream"] for row in rows) == sorted(STREAMS)]
+    newest_us = max(rows[0]["time"] for rows in whole)
+    columns = [f"a_{quantity.column}" for name in TOTALS for quantity in QUANTITIES if quantity.name == name]
+    return [
+        [sum(float(np.nan if row[column] is None else row[column]) for row in rows) for column in columns]
+        for rows in whole
+        if rows[0]["time"] > newest_us - WINDOW_US
+    ]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_totals_add_the_phases_of_whole_messages_only(seed: int) -> None:
+    rows = traffic(seed)
+    summary = pushed(*batches(rows, seed))
+    assert sorted(summary.total_devices) == ["pdu0", "pdu1", "pdu2"]
+    for index, device in enumerate(summary.total_devices):
+        wanted = np.array(expected_totals(rows, device), np.float64)
+        np.testing.assert_allclose(summary.totals.mean[index], np.nanmean(wanted, axis=0), atol=1e-3)
+        np.testing.assert_allclose(summary.totals.window.peak[index], np.nanmax(wanted, axis=0), atol=1e-3)
+        np.testing.assert_allclose(summary.totals.window.trough[index], np.nanmin(wanted, axis=0), atol=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_summary_does_not_depend_on_how_messages_were_batched(seed: int) -> None:
+    rows = traffic(seed)
+    first = cycles(row for number in range(3) for row in message(number, [0.0] * 4, ALL, device=f"pdu{number}"))
+    same(pushed(first, cycles(rows)), pushed(first, *batches(rows, seed)))
+
+
+def same(one: Any, other: Any) -> None:
+    for field in fields(one):
+        mine, its = getattr(one, field.name), getattr(other, field.name)
+        if is_dataclass(mine):
+            same(mine, its)
+        elif isinstance(mine, np.ndarray):
+            np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-6, err_msg=field.name)
+        else:
+            assert mine == its
+
+
+def test_rows_that_only_share_a_time_do_not_add_up() -> None:
+    summary = pushed(cycles([*message(1)[:1], *message(2, time=START_US)[1:]]))
+    assert np.isnan(summary.totals.mean).all()
+    assert np.isnan(summary.total_power_factor).all()
+
+
+def test_a_phase_without_a_value_makes_that_quantity_unknown_and_no_other() -> None:
+    rows = message(1)
+    rows[1]["a_reactive_power_var"] = None
+    summary = pushed(cycles(rows))
+    np.testing.assert_array_equal(total_of(summary), [6.0, np.nan, 6.0])
+    np.testing.assert_array_equal(summary.total_power_factor, [1.0])
+
+
+def test_means_of_rms_values_and_of_the_power_factor_are_those_of_energy() -> None:
+    rows = message(0, [3.0], STREAMS[:1]) + message(1, [4.0], STREAMS[:1])
+    for row, real_w, apparent_va in zip(rows, (10.0, 0.0), (10.0, 30.0), strict=True):
+        row |= {"a_real_power_w": real_w, "a_apparent_power_va": apparent_va, "a_power_factor": 0.77}
+    by_name = dict(zip((quantity.name for quantity in QUANTITIES), pushed(cycles(rows)).streams.mean[0], strict=True))
+    assert by_name["rms_voltage"] == by_name["rms_current"] == pytest.approx(12.5**0.5)
+    assert by_name["dc_offset_voltage"] == pytest.approx(3.5)
+    assert by_name["power_factor"] == pytest.approx(0.25)
+    idle = message(0)
+    for row in idle:
+        row["a_apparent_power_va"] = 0.0
+    summary = pushed(cycles(idle))
+    assert np.isnan(summary.streams.mean[:, -1]).all()
+    assert np.isnan(summary.total_power_factor).all()
+
+
+def test_only_its_own_channel_is_read() -> None:
+    rows = cycles([{**row, "b_real_power_w": 99.0} for row in message(1)])
+    other = ChannelAggregator("b", STREAMS, WINDOW_US)
+    other.push(rows)
+    np.testing.assert_array_equal(total_of(other.summary()), [297.0, np.nan, np.nan])
+    assert total_of(pushed(rows)) == [6.0, 6.0, 6.0]
+
+
+def test_totals_have_a_row_for_each_of_their_devices() -> None:
+    partial = message(1, (1.0, 2.0), STREAMS[:2], device="lacks a phase")
+    for rows in (partial, [*message(0), *partial]):
+        summary = pushed(cycles(rows))
+        assert len(summary.totals.mean) == len(summary.total_devices) == len(summary.total_power_factor)
+        assert len(summary.totals.held_max) == len(summary.total_devices)
+
+
+def test_a_successor_goes_on_with_the_energy_and_fills_its_windows_again() -> None:
+    first = aggregator()
+    first.push(cycles([row for ordinal in range(3) for row in message(ordinal)]))
+    before = first.checkpoint()
+    first.push(cycles(message(3)))
+    successor = ChannelAggregator("a", STREAMS, WINDOW_US, checkpoint=before)
+    assert successor.checkpoint().keys == before.keys
+    for ordinal in range(4):
+        successor.push(cycles(message(ordinal)), counted=ordinal < 3)
+    same(first.summary(), successor.summary())
+    energy = successor.summary().energy
+    np.testing.assert_allclose(energy[:, INTEGRATED], 1 / 60 + 3 * PERIOD_US / 1e6)
+    np.testing.assert_allclose(energy[:, IMPORTED], energy[:, INTEGRATED] * [1, 2, 3])
+
+
+def test_a_successor_has_a_row_for_each_stream_before_any_arrives() -> None:
+    first = aggregator()
+    first.push(cycles(message(0)))
+    summary = ChannelAggregator("a", STREAMS, WINDOW_US, checkpoint=first.checkpoint()).summary()
+    assert len(summary.stream_keys) == 3
+    assert [len(table) for table in (summary.streams.mean, summary.streams.held_max, summary.energy)] == [3, 3, 3]
+    assert summary.streams.window.newest_us.tolist() == [0, 0, 0]
+
+
+def test_delay_is_that_of_the_newest_message_with_a_time_of_its_own() -> None:
+    timed = message(0, received=START_US + 40_000)
+    untimed = message(1, received=START_US + 50_000, time=START_US + 50_000, flags=int(Flag.TIME_ABSENT))
+    never = message(2, device="pdu2", flags=int(Flag.TIME_IMPLAUSIBLE))
+    summary = pushed(cycles(timed), cycles([*untimed, *never]))
+    assert summary.received_us == {"pdu1": START_US + 50_000, "pdu2": START_US + 2 * PERIOD_US}
+    assert summary.delay_us == {"pdu1": 40_000}

@@ -1,0 +1,77 @@
+"""What an outbox keeps, drops and repeats, and when; whom an inbox believes. Failures of all kinds: tests/property."""
+
+from __future__ import annotations
+
+from pipeline.core.delivery import FIRST_RETRY_S, LONGEST_RETRY_S, Inbox, Outbox
+
+
+def exchange(outbox: Outbox[str], inbox: Inbox, now_s: float) -> list[str]:
+    """Everything that is due, answered at once; what the receiver accepted."""
+    accepted = []
+    while due := outbox.due(now_s):
+        for entry in due:
+            if inbox.accept("p", 1, entry.number, outbox.oldest):
+                accepted.append(entry.item)
+            outbox.answered(inbox.expected("p"), now_s)
+    return accepted
+
+
+def test_a_restarted_receiver_gets_what_was_offered_in_the_time_retained() -> None:
+    outbox = Outbox[str](limit_bytes=100, window=2, retain_s=10)
+    inbox = Inbox()
+    for second, item in enumerate("abcdef"):
+        outbox.offer(item, 1, second)
+        assert exchange(outbox, inbox, second) == [item]
+    outbox.offer("g", 1, 12.5)
+    assert exchange(outbox, Inbox(), 12.5) == ["d", "e", "f", "g"]
+    assert outbox.waiting == []
+    assert outbox.due(30) == []
+    assert outbox.nbytes == 0
+
+
+def test_what_is_acknowledged_makes_room_before_anything_is_lost() -> None:
+    outbox = Outbox[str](limit_bytes=40, window=4, retain_s=10)
+    for item in "abc":
+        assert outbox.offer(item, 10, 0) == []
+    exchange(outbox, Inbox(), 0)
+    assert [outbox.offer(item, 10, 0) for item in "defg"] == [[]] * 4
+    assert [outbox.offer(item, 10, 0) for item in "hi"] == [["d"], ["e"]]
+    assert outbox.offer("too large by itself, and yet kept", 99, 0) == ["f", "g", "h", "i"]
+    assert outbox.waiting == ["too large by itself, and yet kept"]
+    assert exchange(outbox, Inbox(), 0) == ["too large by itself, and yet kept"]
+
+
+def test_what_may_have_arrived_is_not_called_lost() -> None:
+    outbox, inbox = Outbox[str](limit_bytes=10, window=1), Inbox()
+    outbox.offer("a", 10, 0)
+    (entry,) = outbox.due(0)
+    lost = outbox.offer("b", 10, 0) + outbox.offer("c", 10, 0)
+    assert inbox.accept("p", 1, entry.number, 0)
+    outbox.answered(inbox.expected("p"), 0)
+    assert sorted(["a", *lost, *exchange(outbox, inbox, 0)]) == ["a", "b", "c"]
+
+
+def test_waits_between_failures_grow_up_to_the_longest_and_begin_anew_after_an_answer() -> None:
+    outbox = Outbox[str](limit_bytes=100, window=1)
+    outbox.offer("a", 1, 0)
+    for start_s in (0.0, 1000.0):
+        now_s, waits_s = start_s, []
+        outbox.due(now_s)
+        for _ in range(10):
+            outbox.failed(now_s)
+            waits_s.append(next(step / 10 for step in range(100) if outbox.due(now_s + step / 10 + 1e-6)))
+            now_s += waits_s[-1] + 1e-6
+        assert (waits_s[0], waits_s[-1]) == (FIRST_RETRY_S, LONGEST_RETRY_S)
+        assert waits_s == sorted(waits_s)
+        outbox.answered(0, now_s)
+
+
+def test_a_predecessor_that_lives_on_is_refused() -> None:
+    inbox = Inbox()
+    assert inbox.accept("p", 1, 0, 0)
+    inbox.begin("p", 2)
+    assert not inbox.accept("p", 1, 1, 0)
+    assert inbox.accept("p", 2, 0, 0)
+    assert not inbox.accept("p", 1, 1, 0)
+    assert inbox.accept("other", 1, 0, 0)
+    assert inbox.positions() == {"p": (2, 1), "other": (1, 1)}

@@ -77,8 +77,8 @@ class PhaseAggregatorActor:
     def _predecessor(channel: str) -> Report | None:
         """The last report of this actor's previous process; None at the start, or if nobody has it."""
         try:
-            exporter = topology.find(topology.EXPORTER)
-            report: Report | None = ray.get(exporter.last_report.remote(channel), timeout=ASK_S)
+            asked = topology.find(topology.EXPORTER).last_answer.remote(topology.aggregator_name(channel))
+            report: Report | None = ray.get(asked, timeout=ASK_S)
         except (ValueError, ray.exceptions.RayError):
             return None
         if report is not None:

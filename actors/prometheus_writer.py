@@ -11,18 +11,19 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import ray
 
 import pipeline
 from actors import topology
-from actors.aggregator import Report
 from pipeline.adapters import exposition
-from pipeline.adapters.web import Body, Page, WebServer, as_json
+from pipeline.adapters.web import Action, Body, Page, WebServer, as_json
 from pipeline.core.balance import balance
 from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
+from pipeline.core.errors import InputError, KarmanError
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import CHANNELS, Account, Tally, total
 from pipeline.core.status import DeviceState, Observation, document
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 PERIOD_S: Final = 1.0  # the original's cadence: one summary a second
 ANSWER_S: Final = 0.8
+SWITCH_S: Final = 10.0  # a large recording takes a second or two to read
 
 
 @dataclass(slots=True)
@@ -67,7 +69,8 @@ class PrometheusWriterActor:
             "/metrics": self._metrics,
             "/api/v1/status": lambda: Body("application/json", as_json(self.status())),
         }
-        self._server = WebServer(config.http_host, config.http_port, pages, config.token)
+        actions: dict[str, Action] = {"/api/v1/replay": self._switch}
+        self._server = WebServer(config.http_host, config.http_port, pages, config.token, actions)
         threading.Thread(target=self._run, name="collect", daemon=True).start()
 
     def health(self) -> dict[str, int]:
@@ -82,10 +85,27 @@ class PrometheusWriterActor:
         """The status document, as of the last look."""
         return document(self._observation) if self._observation else {}
 
-    def last_report(self, channel: str) -> Report | None:
-        """The last report of a channel's aggregator, from which a restarted one goes on."""
-        report: Report | None = self._latest.get(topology.aggregator_name(channel))
-        return report
+    def last_answer(self, name: str) -> Any:
+        """What an actor said last, from which it goes on when it is restarted; None if it never did."""
+        return self._latest.get(name)
+
+    def _switch(self, wanted: Any) -> Body:
+        """Let the replay play another recording."""
+        recording = wanted.get("recording") if isinstance(wanted, dict) else None
+        if self._config.replay is None:
+            raise InputError("this pipeline receives devices: only a demo has a scenario to switch")
+        if not isinstance(recording, str) or Path(recording).name != recording:
+            raise InputError('a recording\'s name is wanted, for example {"recording": "sample2"}')
+        try:
+            replay = topology.find(topology.REPLAY)
+            self._latest[topology.REPLAY] = ray.get(replay.switch.remote(recording), timeout=SWITCH_S)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, KarmanError):
+                raise error.cause from error
+            raise
+        except (ValueError, ray.exceptions.RayError) as error:
+            raise KarmanError("the replay does not answer: try again in a second") from error
+        return Body("application/json", as_json({"recording": recording}))
 
     def _metrics(self) -> Body:
         """The page of the newest snapshot: rendered when it is first asked for, once for all who ask."""

@@ -1,4 +1,4 @@
-"""A publisher of a recording: encodes its frames ahead, and sends each when it is due.
+"""A publisher of recordings: encodes their frames ahead, and sends each when it is due.
 
 Must not know: Ray, what subscribers do.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,6 +24,14 @@ BLOCK_FRAMES: Final = 60  # encoded at a time: a second's worth, 0.3 ms of work
 SMALLEST_WAIT_S: Final = 0.001
 
 
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where in a run a recording begins: its first frame's number, and its lowest sequence number."""
+
+    frame: int
+    sequence: int
+
+
 class Frames:
     """The frames of a recording as payloads, for ever: after the last one it goes on with the first.
 
@@ -29,9 +39,10 @@ class Frames:
 
     Args:
         mirror: copy channel a into an absent channel b, for consumers that need both (the original's).
+        begin: where in a run this recording begins; by default it is the first, with sequence numbers of its own.
     """
 
-    def __init__(self, recording: Recording, mirror: bool) -> None:
+    def __init__(self, recording: Recording, mirror: bool, begin: Begin | None = None) -> None:
         cycles = recording.cycles
         columns = {name: cycles.column(name) for name in ("stream", *VALUE_COLUMNS)}
         b_columns = value_columns("b")
@@ -43,22 +54,35 @@ class Frames:
         self._first_row = np.searchsorted(self._frame, np.arange(recording.frame_count + 1))
         self.count = recording.frame_count
         self._span = int(self._sequence.max() - self._sequence.min()) + 1
+        self.begin = begin or Begin(0, int(self._sequence.min()))
+        self._sequence = self._sequence - (int(self._sequence.min()) - self.begin.sequence)
 
     def index_of(self, sequence: int) -> int:
         """The frame number n, over all rounds, whose rows carry this sequence number (the last one, if they repeat)."""
-        base = int(self._sequence.min())
+        base = self.begin.sequence
         rounds, within = divmod(sequence - base, self._span)
         carried = self._sequence[self._sequence <= base + within].max()
-        return rounds * self.count + int(self._frame[self._sequence == carried].max())
+        return self.begin.frame + rounds * self.count + int(self._frame[self._sequence == carried].max())
+
+    def end_before(self, frame: int) -> Begin:
+        """Where another recording begins that is played from `frame` on instead of this one."""
+        if frame == self.begin.frame:
+            return self.begin
+        rounds, within = divmod(frame - 1 - self.begin.frame, self.count)
+        played = self._sequence[: self._first_row[within + 1]]
+        highest = int(played.max()) + rounds * self._span
+        if rounds:  # where numbering began anew inside the recording, the round before may have reached further
+            highest = max(highest, int(self._sequence.max()) + (rounds - 1) * self._span)
+        return Begin(frame, highest + 1)
 
     def payloads(self, first: int, last: int, pace: Pace) -> list[bytes]:
-        """Frames `first` ... `last` - 1, encoded."""
+        """Frames `first` ... `last` - 1, encoded; `first` is not before where this recording begins."""
         wanted = np.arange(first, last)
-        within = wanted % self.count
+        rounds, within = np.divmod(wanted - self.begin.frame, self.count)
         lengths = self._first_row[within + 1] - self._first_row[within]
         offset = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         rows = np.repeat(self._first_row[within], lengths) + offset
-        number = np.repeat(wanted, lengths)
+        number, rounds = np.repeat(wanted, lengths), np.repeat(rounds, lengths)
         take = pa.array(rows)
         values = {name: column.take(take) for name, column in self._columns.items()}
         return wire.encode(
@@ -66,7 +90,7 @@ class Frames:
                 [
                     pa.array(pace.time_us(number)).view(TIMESTAMP),
                     values["stream"],
-                    pa.array(self._sequence[rows] + (number // self.count) * self._span),
+                    pa.array(self._sequence[rows] + rounds * self._span),
                     pa.array(number),
                     *(values[name] for name in VALUE_COLUMNS),
                 ],
@@ -83,7 +107,8 @@ class Replayer:
     """
 
     def __init__(self, frames: Frames, publisher: Publisher, endpoints: int, end: int | None) -> None:
-        self._frames = frames
+        self.frames = frames  # what is played now
+        self._wanted: Callable[[Begin], Frames] | None = None
         self._publisher = publisher
         self._endpoints = endpoints
         self._end = end
@@ -91,16 +116,23 @@ class Replayer:
         self.skipped = 0  # messages that were due while nobody was there to send them
         self.finished = False
 
+    def switch(self, frames: Callable[[Begin], Frames]) -> None:
+        """Play other frames from the next one on: sequence numbers and times continue."""
+        self._wanted = frames
+
     def run(self, pace: Pace, first: int, stop: threading.Event) -> None:
         """Send from frame `first` until the end, or until `stop` is set."""
         following, block_end, block = first, first, []
         while not stop.is_set() and (self._end is None or following < self._end):
             now_us = time.time_ns() // 1000
             due = pace.due(now_us) if self._end is None else min(pace.due(now_us), self._end)
+            if self._wanted is not None:
+                wanted, self._wanted = self._wanted, None
+                self.frames, block_end = wanted(self.frames.end_before(following)), following
             while following < due and not stop.is_set():
                 if following >= block_end:
                     block_end = min(following + BLOCK_FRAMES, self._end or following + BLOCK_FRAMES)
-                    block = self._frames.payloads(following, block_end, pace)
+                    block = self.frames.payloads(following, block_end, pace)
                 self._publisher.send(block[following - block_end])
                 self.published += self._endpoints
                 following += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import socket
 import threading
 import time
@@ -35,6 +36,7 @@ class Body:
 
 
 Page = Callable[[], Body]
+Action = Callable[[Any], Body]  # takes what was posted, as JSON; an InputError is answered as 400, a KarmanError as 503
 
 
 class WebServer:
@@ -43,12 +45,21 @@ class WebServer:
     Args:
         pages: the function that makes each path's page; called in a thread beside the server's.
         token: what clients must send as a bearer token; None lets everybody in.
+        actions: what may be posted to. Without a token only from this machine, and never by another site's page.
     """
 
-    def __init__(self, host: str, port: int, pages: Mapping[str, Page], token: str | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        pages: Mapping[str, Page],
+        token: str | None = None,
+        actions: Mapping[str, Action] | None = None,
+    ) -> None:
         self._address = (host, port)
         self._token = token
         self._pages = dict(pages)
+        self._actions = dict(actions or {})
         self._bound = threading.Event()
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
@@ -63,6 +74,7 @@ class WebServer:
     async def _serve(self) -> None:
         app = web.Application()
         app.router.add_get("/{path:.*}", self._answer)
+        app.router.add_post("/{path:.*}", self._act)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         deadline_s = time.monotonic() + BIND_PATIENCE_S
@@ -79,11 +91,38 @@ class WebServer:
         self._bound.set()
         await asyncio.Event().wait()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _act(self, request: web.Request) -> web.Response:
+        self._check_token(request)
+        action = self._actions.get(request.path)
+        if action is None:
+            raise web.HTTPNotFound(text="nothing can be posted here\n")
+        self._check_origin(request)
+        try:
+            body = await asyncio.to_thread(action, orjson.loads(await request.read()))
+        except (InputError, orjson.JSONDecodeError) as error:
+            raise web.HTTPBadRequest(text=f"{error}\n") from error
+        except KarmanError as error:
+            raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
+        return web.Response(body=body.plain, headers={"Content-Type": body.content_type})
+
+    def _check_token(self, request: web.Request) -> None:
         if self._token is not None:
             offered = request.headers.get("Authorization", "").encode()
             if not hmac.compare_digest(offered, f"Bearer {self._token}".encode()):
                 raise web.HTTPUnauthorized(text="a bearer token is asked for\n", headers={"WWW-Authenticate": "Bearer"})
+
+    def _check_origin(self, request: web.Request) -> None:
+        """Refuse what a page of another site makes a browser send, also under a name that it lets point to us."""
+        if request.content_type != "application/json":  # a plain form of any site could be sent unasked
+            raise web.HTTPUnsupportedMediaType(text="post JSON, as application/json\n")
+        origin = request.headers.get("Origin")
+        if origin is not None and origin.partition("://")[2] != request.host:
+            raise web.HTTPForbidden(text="another site's page may not do this\n")
+        if self._token is None and not (_is_loopback(request.remote) and _names_this_machine(request.url.host)):
+            raise web.HTTPForbidden(text="only this machine may do this, unless a token is set: --token-file\n")
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self._check_token(request)
         page = self._pages.get(request.path)
         if page is None:
             raise web.HTTPNotFound(text=f"there is: {' '.join(sorted(self._pages))}\n")
@@ -94,6 +133,21 @@ class WebServer:
                 body=body.packed, headers={**headers, "Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
             )
         return web.Response(body=body.plain, headers=headers)
+
+
+def _is_loopback(address: str | None) -> bool:
+    return address is not None and ipaddress.ip_address(address).is_loopback
+
+
+def _names_this_machine(host: str | None) -> bool:
+    """Whether a host is localhost or an address: a name could be anybody's, made to point here."""
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def as_json(value: Any) -> bytes:
@@ -116,19 +170,25 @@ def check_port(host: str, port: int) -> None:
         raise InputError(f"cannot listen on {host}:{port} ({reason}): choose another port with --port") from error
 
 
-def get_json(url: str, token: str | None = None, timeout_s: float = 3.0) -> Any:
-    """Read a JSON document.
+def get_json(url: str, token: str | None = None, timeout_s: float = 3.0, posted: Any = None) -> Any:
+    """Read a JSON document, or post one and read the answer.
 
     Raises:
+        InputError: it asks for a token, or does not take what was posted.
         KarmanError: nobody answers there, or not with JSON.
     """
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})  # noqa: S310
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if posted is not None:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url, None if posted is None else as_json(posted), headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310 - the caller's own http:// URL
             return orjson.loads(response.read())
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.UNAUTHORIZED:
             raise InputError(f"{url} asks for a token: give it with --token-file") from error
+        if posted is not None and error.code in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
+            raise InputError(error.read().decode(errors="replace").strip()) from error
         raise KarmanError(f"{url} answers {error.code} {error.reason}") from error
     except (urllib.error.URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)

@@ -7,15 +7,16 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
+import typer.core
 from rich.console import Console
 
 from actors import launch
 from pipeline.adapters import embedded, link, recordings
 from pipeline.adapters.timescale import schema
-from pipeline.adapters.web import check_port
+from pipeline.adapters.web import check_port, get_json
 from pipeline.cli import session
 from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
 from pipeline.core.errors import InputError
@@ -24,9 +25,21 @@ from pipeline.core.errors import InputError
 RACK: Final = "r42"
 BREAKER_A: Final = 60.0
 NOMINAL_V: Final = 120.0
+PLAY: Final = "play"
 EXAMPLE_QUERY = "SELECT * FROM cycle_by_phase ORDER BY time DESC LIMIT 6"
 
 
+class _PlayByDefault(typer.core.TyperGroup):
+    """`demo sample3` means `demo play sample3`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args and args[0] in self.commands else [PLAY, *args])
+
+
+app = typer.Typer(cls=_PlayByDefault, help="Replay a simulated GPU server through the whole pipeline.")
+
+
+@app.command(PLAY, hidden=True)
 def demo(
     scenario: Annotated[str, typer.Argument(help="A scenario of 'karman recordings list', or a CSV file.")] = "sample1",
     devices: Annotated[int, typer.Option(min=1, max=256, help="How many devices play it, each on a port.")] = 1,
@@ -36,7 +49,10 @@ def demo(
     data_dir: Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
 ) -> None:
-    """Replay a simulated GPU server over real ZeroMQ into an embedded PostgreSQL and /metrics."""
+    """Replay a simulated GPU server over real ZeroMQ into an embedded PostgreSQL and /metrics.
+
+    From another terminal, 'karman demo switch SCENARIO' plays another one at once.
+    """
     began_s = time.monotonic()
     console = Console(highlight=False)
     recording = recordings.load(scenario)
@@ -74,6 +90,19 @@ def demo(
         finally:
             session.finish(config, console, report)
     console.print(f"The rows are kept in {data_dir}; 'karman demo' adds to them.", soft_wrap=True)
+
+
+@app.command()
+def switch(
+    scenario: Annotated[str, typer.Argument(help="A scenario of 'karman recordings list'.")],
+    host: Annotated[str, typer.Option(help="Where the demo serves its status.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = DEFAULT_PORT,
+    token_file: Annotated[Path | None, typer.Option(help="File with the bearer token, where one is asked for.")] = None,
+) -> None:
+    """Let a running demo play another scenario at once; its time and sequence numbers go on."""
+    url = f"http://{host}:{port}/api/v1/replay"
+    answer = get_json(url, session.read_token(token_file), timeout_s=15, posted={"recording": scenario})
+    typer.echo(f"now playing {answer['recording']}")
 
 
 def _devices(count: int) -> tuple[Device, ...]:

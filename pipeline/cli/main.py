@@ -20,12 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(demo.demo)
 app.command()(run.run)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(bench.bench)
 app.command()(metrics.metrics)
+app.add_typer(demo.app, name="demo")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(db.app, name="db")
 

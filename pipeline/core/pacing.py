@@ -26,6 +26,10 @@ class Pace:
         """How many frames are due at `now_us`: frames 0 ... due - 1."""
         return max(0, int((now_us - self.start_us) * self.rate_hz // 1e6) + 1)
 
+    def frame_at(self, time_us: int) -> int:
+        """The frame that carries this time."""
+        return round((time_us - self.start_us) * self.rate_hz / 1e6)
+
     def wait_s(self, frame: int, now_us: int) -> float:
         """Seconds until `frame` is due; 0 if it is."""
         return max(0.0, (self.start_us + frame * 1e6 / self.rate_hz - now_us) / 1e6)

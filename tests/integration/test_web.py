@@ -6,13 +6,21 @@ import gzip
 import socket
 import urllib.error
 import urllib.request
+from typing import Any
 
 import pytest
 
 from pipeline.adapters.web import Body, WebServer, get_json
 from pipeline.core.errors import InputError, KarmanError
 
+JSON = {"Content_Type": "application/json"}
 PAGE = b"karman_build_info 1.0\n"
+
+
+def act(wanted: Any) -> Body:
+    if wanted == {"recording": "sample2"}:
+        return Body("application/json", b'{"recording": "sample2"}')
+    raise (InputError if "recording" in wanted else KarmanError)("not that one")
 
 
 def serve(token: str | None) -> str:
@@ -27,6 +35,7 @@ def serve(token: str | None) -> str:
             "/api/v1/status": lambda: Body("application/json", b'{"version": 1}'),
         },
         token,
+        {"/api/v1/replay": act},
     )
     return f"http://127.0.0.1:{port}"
 
@@ -41,8 +50,8 @@ def guarded() -> str:
     return serve("secret-word")
 
 
-def get(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    request = urllib.request.Request(url, headers={name.replace("_", "-"): value for name, value in headers.items()})
+def get(url: str, posted: bytes | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(url, posted, {name.replace("_", "-"): value for name, value in headers.items()})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return answer.status, dict(answer.headers), answer.read()
@@ -75,3 +84,37 @@ def test_with_the_token_everything_is(guarded: str) -> None:
         get_json(f"{guarded}/api/v1/status")
     with pytest.raises(KarmanError, match="404"):
         get_json(f"{guarded}/nothing", "secret-word")
+
+
+def test_what_is_posted_is_done_and_answered(free: str, guarded: str) -> None:
+    url = f"{free}/api/v1/replay"
+    assert get_json(url, posted={"recording": "sample2"}) == {"recording": "sample2"}
+    with pytest.raises(InputError, match="not that one"):
+        get_json(url, posted={"recording": "sample9"})
+    with pytest.raises(KarmanError, match="503"):
+        get_json(url, posted={})
+    assert get(url, b"{no json", **JSON)[0] == 400
+    assert get(url)[0] == 404
+    assert get(f"{free}/metrics", b"{}", **JSON)[0] == 404
+    body = b'{"recording": "sample2"}'
+    assert get(f"{guarded}/api/v1/replay", body, **JSON)[0] == 401
+    assert get(f"{guarded}/api/v1/replay", body, Authorization="Bearer secret-word", **JSON)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content_Type": "text/plain"}, 415),
+        ({"Content_Type": "application/x-www-form-urlencoded"}, 415),
+        ({**JSON, "Origin": "http://elsewhere.example"}, 403),
+        ({**JSON, "Origin": "null"}, 403),
+        ({**JSON, "Host": "rebound.example"}, 403),
+        ({**JSON, "Host": "rebound.example", "Origin": "http://rebound.example"}, 403),
+    ],
+)
+def test_another_sites_page_can_post_nothing(free: str, headers: dict[str, str], status: int) -> None:
+    assert get(f"{free}/api/v1/replay", b'{"recording": "sample2"}', **headers)[0] == status
+
+
+def test_our_own_page_can_post(free: str) -> None:
+    assert get(f"{free}/api/v1/replay", b'{"recording": "sample2"}', Origin=free, **JSON)[0] == 200

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters import recordings
 from pipeline.adapters.recordings import Recording
-from pipeline.adapters.replay import BLOCK_FRAMES, Frames
+from pipeline.adapters.replay import BLOCK_FRAMES, Begin, Frames
 from pipeline.core.model import QUANTITIES, STREAMS, VALUE_COLUMNS, value_columns
 from pipeline.core.pacing import Pace
 from tests.payloads import RECEIVED_US, decode
@@ -108,3 +108,28 @@ def test_the_mirror_fills_a_channel_b_that_is_not_there(tmp_path: Path) -> None:
     rows = [(0, "karman1", "phase_a", 1.0, 0), (17, "karman1", "phase_a", 3.0, 1), (17, "karman1", "phase_b", 4.0, 1)]
     cycles = played(Frames(recording(tmp_path, *rows), mirror=True), 0, 2)  # has a channel b of its own
     assert cycles.column("b_rms_voltage_v").to_pylist() == [None, 4.0]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 200])
+def test_another_recording_goes_on_with_sequence_and_time(tmp_path: Path, at: int) -> None:
+    first = Frames(of_sequences(tmp_path, 4, 5, 6), mirror=False)
+    (tmp_path / "b").mkdir()
+    second = Frames(of_sequences(tmp_path / "b", 70, 71), mirror=False, begin=first.end_before(at))
+    before, after = played(first, 0, at), played(second, at, at + 5)
+    assert before.column("sequence").to_pylist() == list(range(4, 4 + at))
+    assert after.column("sequence").to_pylist() == list(range(4 + at, 4 + at + 5))
+    assert after.column("a_rms_voltage_v").to_pylist() == [0.0, 1.0, 0.0, 1.0, 0.0]
+    time_us = after.column("time").view(pa.int64()).to_numpy()
+    np.testing.assert_array_equal(time_us, PACE.time_us(np.arange(at, at + 5)))
+    assert [second.index_of(4 + at + n) for n in range(5)] == list(range(at, at + 5))
+
+
+def test_a_switch_before_anything_was_played_leaves_the_numbering(tmp_path: Path) -> None:
+    frames = Frames(of_sequences(tmp_path, 4, 5), mirror=False)
+    assert frames.end_before(0) == Begin(0, 4)
+
+
+def test_after_a_recorded_restart_nothing_is_numbered_twice(tmp_path: Path) -> None:
+    frames = Frames(of_sequences(tmp_path, 9, 10, 0, 1), mirror=False)
+    for at in range(1, 12):
+        assert frames.end_before(at).sequence == max(played(frames, 0, at).column("sequence").to_pylist()) + 1

@@ -22,6 +22,7 @@ from pipeline.core.aggregation import KEY_COLUMNS
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.envelope import pack, rows_to_bytes, unpack
 from pipeline.core.intake import Arrival, Intake
+from pipeline.core.live import RecentRows
 from pipeline.core.metrics import Queue
 from pipeline.core.model import CHANNELS, value_columns
 
@@ -41,6 +42,8 @@ class IngestActor:
         self._config = config
         self._stop = threading.Event()
         self._intake: Intake | None = None
+        limits, now_us = config.limits, time.time_ns() // 1000
+        self._recent = RecentRows(int(limits.recent_s * 1e6), limits.recent_bytes, first_mark=now_us)
         self._epoch = 0
         self._edges: list[Edge] = []
         self._links: dict[str, link.LinkState] = {}
@@ -80,6 +83,11 @@ class IngestActor:
             "epoch": self._epoch,
             "notices": list(self._notices),
         }
+
+    def recent(self, device: str, mark: int) -> tuple[int, bytes]:
+        """For the live page: the cycles of a device that came after `mark`, and the next mark."""
+        following, rows = self._recent.since(device, mark)
+        return following, rows_to_bytes(rows)
 
     def stop(self) -> dict[str, Any]:
         """Receive what is still under way, hand everything on, wait for the store; answers the final stats."""
@@ -156,6 +164,7 @@ class IngestActor:
         if not arrivals:
             return
         rows = intake.take(arrivals)
+        self._recent.push(rows, arrivals[-1].received_us)
         for channel, edge in channels.items():
             columns = [*KEY_COLUMNS, *value_columns(channel)]
             if any(rows.column(name).null_count < rows.num_rows for name in value_columns(channel)):

@@ -1,7 +1,8 @@
 """The writer towards Prometheus: collects the latest summaries once a second and serves them as pages.
 
 It asks the others and nobody waits for it, so that a scrape can never delay the stream. After a restart it has
-everything again within a second. It owns the pipeline's HTTP port: `/metrics` and `/api/v1/status`.
+everything again within a second. It owns the pipeline's HTTP port: the live page, its API, `/metrics` and
+`/api/v1/status`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ import ray
 
 import pipeline
 from actors import topology
+from actors.live import LiveSource
 from pipeline.adapters import exposition
 from pipeline.adapters.web import Action, Body, Page, WebServer, as_json
+from pipeline.adapters.web.api import Api
+from pipeline.adapters.web.feed import Feed
+from pipeline.adapters.web.files import Files
+from pipeline.adapters.web.socket import LiveSocket
 from pipeline.core.balance import balance
 from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
@@ -70,7 +76,12 @@ class PrometheusWriterActor:
             "/api/v1/status": lambda: Body("application/json", as_json(self.status())),
         }
         actions: dict[str, Action] = {"/api/v1/replay": self._switch}
-        self._server = WebServer(config.http_host, config.http_port, pages, config.token, actions)
+        self._live = LiveSource(config)
+        feed, files = Feed(self._live), Files()
+        parts = (files, Api(feed), LiveSocket(feed))
+        self._server = WebServer(
+            config.http_host, config.http_port, pages, config.token, actions, parts=parts, public=files.paths
+        )
         threading.Thread(target=self._run, name="collect", daemon=True).start()
 
     def health(self) -> dict[str, int]:
@@ -171,6 +182,12 @@ class PrometheusWriterActor:
             [queue for ingest in ingests for queue in ingest["queues"]],
             {name: entry["restarts"] for name, entry in actors.items()},
         )
+        homes = {
+            device: name
+            for name in topology.ingest_names(self._config)
+            for device in self._latest.get(name, {}).get("devices", ())
+        }
+        self._live.update(self._snapshot, homes, replay)
         self._observation = Observation(
             now_us,
             self._config.limits.silence_s,

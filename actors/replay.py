@@ -40,7 +40,9 @@ class ReplayActor:
         self._recording, begin = self._settings.recording, None
         if self._before_restart:
             self._recording, begin = self._before_restart["recording"], Begin(**self._before_restart["begin"])
-        frames = Frames(load(self._recording), self._settings.mirror, begin)
+        recording = load(self._recording)
+        self._simulated = recording.simulated
+        frames = Frames(recording, self._settings.mirror, begin)
         self._pace = Pace(0, rate_hz)
         self._publisher = Publisher([device.endpoint for device in config.devices], config.devices[0].topic)
         self._replayer = Replayer(frames, self._publisher, len(config.devices), end)
@@ -58,6 +60,7 @@ class ReplayActor:
         """What is known to have been published; `skipped` was due while no process of this actor was running."""
         return {
             "recording": self._recording,
+            "simulated": self._simulated,
             "published": self._before + self._replayer.published,
             "skipped": self._replayer.skipped,
             "resumed": self._resumed,
@@ -78,7 +81,7 @@ class ReplayActor:
         deadline_s = time.monotonic() + SWITCH_S
         while self._replayer.frames is playing and time.monotonic() < deadline_s:
             time.sleep(0.01)
-        self._recording = recording
+        self._recording, self._simulated = recording, loaded.simulated
         return self.stats()
 
     def stop(self) -> dict[str, Any]:

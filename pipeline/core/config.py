@@ -44,6 +44,8 @@ class Limits:
     store_flush_s: float = 0.15  # a COPY costs 1 ms whatever it carries; more often only burns CPU
     outbox_bytes: int = 64 << 20  # towards each receiver: minutes of 64 devices while it is away
     aggregator_retain_s: float = 10.0  # resent to a restarted aggregator: twice the usual window
+    recent_s: float = 10.0  # cycles kept for the live page, which has older ones from the database
+    recent_bytes: int = 64 << 20  # of an ingest: 10 s of 64 devices are 14 MB; more only where a device floods
     silence_s: float = 5.0  # a device unheard for so long loses its gauges
 
 
@@ -108,6 +110,7 @@ class PipelineConfig:
     limits: Limits = Limits()
     storage: Storage = Storage()
     metrics: Metrics = Metrics()
+    grafana_url: str | None = None  # the live page links to it
     spool_dir: str | None = None  # where batches wait while the database is away; None: they wait in memory
 
     def __post_init__(self) -> None:

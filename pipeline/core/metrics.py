@@ -77,6 +77,17 @@ def labels(names: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Labels:
     return Labels(names, rows)
 
 
+def imbalance(currents_a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The greatest deviation from the mean of the phases' rms currents, as a share of it.
+
+    Args:
+        currents_a: shape (n, phases). The result, (n,), is NaN where one is unknown or all are 0.
+    """
+    mean_a = currents_a.mean(axis=1)
+    spread_a = np.abs(currents_a - mean_a[:, None]).max(axis=1, initial=0.0)
+    return np.divide(spread_a, mean_a, out=np.full(len(currents_a), np.nan), where=mean_a > 0)
+
+
 def collect(snapshot: Snapshot) -> Iterator[tuple[Family, list[Part]]]:
     """The families that the settings choose, with their samples, in the order of `families.ALL`."""
     makers = _Samples(snapshot).all()
@@ -146,18 +157,14 @@ class _Samples:
         self._imbalance(summary)
 
     def _imbalance(self, summary: Summary) -> None:
-        """The greatest deviation from the mean of the phases' rms currents, as a share of it."""
         currents = {key: summary.streams.mean[row, _CURRENT] for row, key in enumerate(summary.stream_keys)}
         devices = list(dict.fromkeys(device for device, _ in summary.stream_keys))
         phases = np.array(
             [[currents.get((device, stream), np.nan) for stream in self._snapshot.streams] for device in devices],
             np.float64,
         ).reshape(len(devices), len(self._snapshot.streams))
-        mean = phases.mean(axis=1)
-        spread = np.abs(phases - mean[:, None]).max(axis=1, initial=0.0)
-        values = np.divide(spread, mean, out=np.full(len(devices), np.nan), where=mean > 0)
         of = labels(("device", "phase"), tuple((device, summary.channel) for device in devices))
-        self._add(known.CURRENT_IMBALANCE, of, values + self._mask(devices, self._live))
+        self._add(known.CURRENT_IMBALANCE, of, imbalance(phases) + self._mask(devices, self._live))
 
     def _three_phase(self, summary: Summary) -> None:
         devices, channel = summary.total_devices, summary.channel

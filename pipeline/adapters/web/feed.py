@@ -1,0 +1,209 @@
+"""Hands the newest cycles and figures to whoever looks on, and asks nobody where nobody looks.
+
+Each viewer has a bounded queue: one that is too slow loses blocks of its own picture, which are counted and shown. It
+delays nobody else, and never the stream.
+
+Must not know: HTTP, Ray, SQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final, Protocol
+
+from pipeline.adapters.web.server import as_json
+from pipeline.core.cycles import Cycles, by_cycle, to_block
+from pipeline.core.envelope import rows_from_bytes
+from pipeline.core.errors import KarmanError
+from pipeline.core.figures import Figures
+from pipeline.core.live import START
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1  # what an eye takes for immediate; ten calls a second for each device on view
+ANSWER_S: Final = 1.0  # an ingest that is being restarted is asked again
+QUEUE_BLOCKS: Final = 100  # 10 s of blocks: a browser further behind shows what nobody waits for any more
+HISTORY_ROWS: Final = 1800  # cycles a block of history: 200 kB, so that the newest is drawn first
+LONGEST_US: Final = 300_000_000  # the widest window of the page; 2 MB a device
+READERS: Final = 2  # questions to the database at a time
+
+
+class Source(Protocol):
+    """Where cycles and figures come from."""
+
+    streams: tuple[str, ...]  # of a three-phase total, in the order of its phases
+
+    def recent(self, device: str, mark: int) -> Future[tuple[int, bytes]] | None:
+        """What came after a mark, as `RecentRows.since` has it, packed; None while its ingest is not known."""
+
+    def older(self, device: str, from_us: int, to_us: int) -> Cycles:
+        """Stored cycles; called in a thread. Raises KarmanError where there are none to be had."""
+
+    def figures(self) -> Figures | None:
+        """The newest figures; another object when they are new."""
+
+    def trend(self) -> Any:
+        """Power of every device over the last minute, shape (devices, seconds)."""
+
+    def about(self) -> Mapping[str, Any]:
+        """What is told with every set of figures: the replay, the database."""
+
+
+class Viewer:
+    """One who looks on: what it wants to see, and what waits to be sent to it."""
+
+    def __init__(self) -> None:
+        self.device: str | None = None
+        self.fleet = False
+        self.fleet_known: tuple[str, ...] = ()  # the devices whose trend was sent
+        self.dropped = 0
+        self._blocks: deque[bytes] = deque()
+        self._texts: dict[str, bytes] = {}  # by kind: only the newest counts
+        self._ready = asyncio.Event()
+
+    def block(self, data: bytes) -> None:
+        """Queue a block of cycles; the oldest goes where there are too many."""
+        if len(self._blocks) >= QUEUE_BLOCKS:
+            self._blocks.popleft()
+            self.dropped += 1
+        self._blocks.append(data)
+        self._ready.set()
+
+    def text(self, kind: str, **values: Any) -> None:
+        """Queue a text of this kind instead of one that has not been sent yet."""
+        self._texts[kind] = as_json({"kind": kind, **values})
+        self._ready.set()
+
+    async def next(self) -> bytes | str:
+        """What is to be sent next: texts first, they are small and say how the blocks are to be read."""
+        await self._ready.wait()
+        if self._texts:
+            item: bytes | str = self._texts.pop(next(iter(self._texts))).decode()
+        else:
+            item = self._blocks.popleft()
+        if not self._texts and not self._blocks:
+            self._ready.clear()
+        return item
+
+
+class Feed:
+    """Asks the source for what is on view, and hands it round."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.viewers: set[Viewer] = set()
+        self._marks: dict[str, int] = {}
+        self._told: Figures | None = None
+        self._readers = asyncio.Semaphore(READERS)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            began_s = time.monotonic()
+            try:
+                await self._tick()
+            except Exception:
+                log.exception("could not hand round what is new; the pages stay as they were")
+            await asyncio.sleep(max(0.01, TICK_S - (time.monotonic() - began_s)))
+
+    async def watch(self, viewer: Viewer, device: str | None, window_us: int) -> None:
+        """Show a device to a viewer: its last seconds at once, older ones when the database has answered."""
+        viewer.device = device
+        if device is None:
+            return
+        self.tell(viewer)
+        newest = await self.last(device)
+        if viewer.device != device:
+            return
+        for part in _parts(newest):
+            viewer.block(to_block(part, device=device))
+        to_us = int(newest.time_us[0]) if len(newest) else time.time_ns() // 1000
+        from_us = time.time_ns() // 1000 - min(window_us, LONGEST_US)
+        if from_us < to_us:
+            try:
+                async with self._readers:
+                    older = await asyncio.to_thread(self.source.older, device, from_us, to_us)
+            except KarmanError as error:
+                viewer.text("notice", text=f"nothing older to show: {error}")
+                return
+            if viewer.device == device:
+                for part in _parts(older):
+                    viewer.block(to_block(part, device=device))
+
+    async def last(self, device: str) -> Cycles:
+        """All cycles that the device's ingest keeps."""
+        rows = await self._recent(device, START)
+        return rows[1] if rows else Cycles.empty(self.source.streams)
+
+    async def cycles(self, device: str, span_us: int) -> Cycles:
+        """The cycles of the last `span_us` before the newest one, from the ingest and, where that reaches not back far
+        enough, from the database.
+
+        Raises:
+            KarmanError: the database does not answer.
+        """
+        newest = await self.last(device)
+        end_us = int(newest.time_us[-1]) + 1 if len(newest) else time.time_ns() // 1000
+        first_us = int(newest.time_us[0]) if len(newest) else end_us
+        from_us = end_us - span_us
+        newest = newest.between(from_us, end_us)
+        if from_us >= first_us:
+            return newest
+        async with self._readers:
+            older = await asyncio.to_thread(self.source.older, device, from_us, first_us)
+        return older.then(newest)
+
+    def tell(self, viewer: Viewer) -> None:
+        """The figures of what a viewer looks at."""
+        figures = self.source.figures()
+        if figures is None:
+            return
+        said = figures.of(viewer.device) if viewer.device is not None else None
+        viewer.text("now", **self.source.about(), device=said, dropped=viewer.dropped)
+        if viewer.fleet:
+            trend = {}
+            if viewer.fleet_known != figures.devices:
+                viewer.fleet_known = figures.devices
+                trend = {"trend_w": self.source.trend()}
+            viewer.text("fleet", columns=figures.table(), **trend)
+
+    async def _tick(self) -> None:
+        devices = {viewer.device for viewer in self.viewers if viewer.device is not None}
+        self._marks = {device: mark for device, mark in self._marks.items() if device in devices}
+        answers = await asyncio.gather(*(self._recent(device, self._marks.get(device, START)) for device in devices))
+        for device, answer in zip(devices, answers, strict=True):
+            if answer is None:
+                continue
+            self._marks[device], cycles = answer
+            if len(cycles):
+                for part in _parts(cycles):
+                    block = to_block(part, device=device)
+                    for viewer in self.viewers:
+                        if viewer.device == device:
+                            viewer.block(block)
+        figures = self.source.figures()
+        if figures is not self._told:
+            self._told = figures
+            for viewer in self.viewers:
+                self.tell(viewer)
+
+    async def _recent(self, device: str, mark: int) -> tuple[int, Cycles] | None:
+        asked = self.source.recent(device, mark)
+        if asked is None:
+            return None
+        with contextlib.suppress(Exception):  # whatever Ray says: the actor is away, and asked again
+            following, data = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), ANSWER_S)
+            return following, by_cycle(rows_from_bytes(data), self.source.streams)
+        return None
+
+
+def _parts(cycles: Cycles) -> Iterable[Cycles]:
+    """Blocks of bounded size, the newest first."""
+    for last in range(len(cycles), 0, -HISTORY_ROWS):
+        yield cycles.at(slice(max(0, last - HISTORY_ROWS), last))

@@ -46,8 +46,9 @@ bench: install  ## measure this machine
 proto: $(VENV)/.dev  ## regenerate the protobuf code
 	$(BIN)/python proto/generate.py
 
-docs: $(VENV)/.installed  ## regenerate docs/metrics.md
+docs: $(VENV)/.installed  ## regenerate docs/metrics.md and docs/fleet.schema.json
 	$(BIN)/karman metrics > docs/metrics.md
+	$(BIN)/karman check --schema > docs/fleet.schema.json
 
 recordings: $(VENV)/.dev  ## simulate the recordings in datasets/ and plot them
 	$(BIN)/karman recordings simulate --all

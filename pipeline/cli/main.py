@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import pipeline
-from pipeline.cli import bench, db, demo, metrics, recordings, replay, run, status
+from pipeline.cli import bench, check, db, demo, metrics, recordings, replay, run, status
 from pipeline.core.errors import InputError, KarmanError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(run.run)
+app.command()(check.check)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(bench.bench)

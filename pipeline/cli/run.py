@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import platformdirs
 import typer
@@ -14,21 +15,30 @@ from rich.console import Console
 from rich.markup import escape
 
 from actors import launch
-from pipeline.adapters import link
+from pipeline.adapters import configuration, link
+from pipeline.adapters.secrets import read_token
 from pipeline.adapters.timescale import schema
 from pipeline.adapters.timescale.connection import describe
 from pipeline.adapters.web import check_port
 from pipeline.cli import session
-from pipeline.cli.session import read_token
 from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, Metrics, PipelineConfig, parse_connect
 from pipeline.core.errors import InputError, StorageError
 
+_BESIDE_FILE: Final = ("config_file", "dsn", "duration", "spool_dir", "report")  # what a fleet file does not decide
+
 
 def run(
-    connect: Annotated[list[str], typer.Option(help="[NAME=]tcp://HOST:PORT of a device; may be repeated.")],
+    context: typer.Context,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", help="A fleet file; instead of the options about devices.")
+    ] = None,
+    connect: Annotated[
+        list[str] | None, typer.Option(help="[NAME=]tcp://HOST:PORT of a device; may be repeated.")
+    ] = None,
     dsn: Annotated[
-        str, typer.Option(envvar="KARMAN_DSN", help="postgresql://USER@HOST:PORT/DATABASE; better in KARMAN_DSN.")
-    ],
+        str | None,
+        typer.Option(envvar="KARMAN_DSN", help="postgresql://USER@HOST:PORT/DATABASE; better in KARMAN_DSN."),
+    ] = None,
     topic: Annotated[str, typer.Option(help="The devices' ZeroMQ topic; may be empty.")] = DEFAULT_TOPIC,
     host: Annotated[str, typer.Option(help="Address to serve /metrics and the status on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /metrics and the status.")] = DEFAULT_PORT,
@@ -47,35 +57,65 @@ def run(
 ) -> None:
     """Receive devices, store every cycle, serve /metrics. Ctrl-C or SIGTERM stores what was received, then ends."""
     console = Console(highlight=False)
-    devices = tuple(
-        replace(device, breaker_a=breaker_amps, nominal_v=nominal_volts) for device in parse_connect(connect, topic)
-    )
-    for device in devices:
-        link.check_endpoint(device.endpoint)
-    spool = spool_dir or default_spool_dir(dsn)
-    config = PipelineConfig(
-        devices,
-        dsn,
-        time.time_ns() // 1000,
-        host,
-        port,
-        token=read_token(token_file),
-        mains_hz=mains_hz,
-        devices_per_actor=devices_per_actor,
-        metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
-        spool_dir=str(spool),
-    )
-    check_port(host, port)
-    prepare(dsn, spool, console)
+    if config_file is not None:
+        _refuse_beside_file(context)
+        config = configuration.load(
+            config_file, os.environ, time.time_ns() // 1000, _on_command_line(context, dsn)
+        ).config
+    else:
+        if not connect:
+            raise InputError("name the devices: --connect tcp://10.0.0.7:5557, or a fleet file with -c")
+        if not dsn:
+            raise InputError("name the database: set KARMAN_DSN, or give --dsn postgresql://USER@HOST:PORT/DATABASE")
+        config = PipelineConfig(
+            tuple(
+                replace(device, breaker_a=breaker_amps, nominal_v=nominal_volts)
+                for device in parse_connect(connect, topic)
+            ),
+            dsn,
+            time.time_ns() // 1000,
+            host,
+            port,
+            token=read_token(token_file),
+            mains_hz=mains_hz,
+            devices_per_actor=devices_per_actor,
+            metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
+        )
+        for device in config.devices:
+            link.check_endpoint(device.endpoint)
+    spool = spool_dir or Path(config.spool_dir or default_spool_dir(config.dsn))
+    config = replace(config, spool_dir=str(spool))
+    check_port(config.http_host, config.http_port)
+    prepare(config.dsn, spool, console)
     with launch.local_ray(), session.ending() as wanted:
         launch.start(config)
-        console.print(f"running; http://{host}:{port}/metrics and 'karman status' tell more. Ctrl-C ends it.")
+        address = f"http://{config.http_host}:{config.http_port}/metrics"
+        console.print(f"running; {address} and 'karman status' tell more. Ctrl-C ends it.")
         if duration is not None:
             session.end_after(duration, wanted)
         try:
             session.watch(config, console, wanted)
         finally:
             session.finish(config, console, report)
+
+
+def _refuse_beside_file(context: typer.Context) -> None:
+    """Options that a fleet file has its own word for may not be given beside it.
+
+    Raises:
+        InputError: one is.
+    """
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name)
+        if name not in _BESIDE_FILE and given is not None and given.name == "COMMANDLINE":
+            raise InputError(f"{parameter.opts[0]} cannot stand beside -c: write it into the fleet file")
+
+
+def _on_command_line(context: typer.Context, dsn: str | None) -> str | None:
+    """The DSN where it was typed; else the fleet file says where it is."""
+    given = context.get_parameter_source("dsn")
+    return dsn if given is not None and given.name == "COMMANDLINE" else None
 
 
 def default_spool_dir(dsn: str) -> Path:

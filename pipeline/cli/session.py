@@ -20,7 +20,7 @@ from pipeline.adapters.web import get_json
 from pipeline.cli import view
 from pipeline.core.balance import balance
 from pipeline.core.config import PipelineConfig
-from pipeline.core.errors import InputError, KarmanError
+from pipeline.core.errors import KarmanError
 from pipeline.core.model import total
 
 PLAIN_LINE_S = 5.0  # without a terminal: a line so often
@@ -55,25 +55,6 @@ def status_url(config: PipelineConfig) -> str:
     """Where a pipeline tells its status."""
     host = "127.0.0.1" if config.http_host in ("0.0.0.0", "::") else config.http_host  # noqa: S104
     return f"http://{host}:{config.http_port}/api/v1/status"
-
-
-def read_token(path: Path | None) -> str | None:
-    """The bearer token in a file, without the white space around it.
-
-    Raises:
-        InputError: the file cannot be read, or holds no token.
-    """
-    if path is None:
-        return None
-    try:
-        token = path.read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the token in {path}: {getattr(error, 'strerror', error)}") from error
-    if not token or not token.isascii() or any(letter.isspace() for letter in token):
-        raise InputError(
-            f"{path} holds no token: one word of ASCII letters is wanted, for example from openssl rand -hex 32"
-        )
-    return token
 
 
 def watch(config: PipelineConfig, console: Console, wanted: threading.Event) -> None:

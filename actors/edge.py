@@ -14,7 +14,9 @@ from pipeline.core.delivery import Entry, Outbox
 
 
 class Edge:
-    """Calls `method(producer, epoch, number, oldest, data)` of the actor `target`, which answers what it expects next.
+    """Calls `method(producer, epoch, number, after, oldest, data)` of the actor `target`.
+
+    It answers what it expects next; see `Inbox.accept`.
 
     Args:
         producer: the sender's name; with `epoch` it tells the receiver which numbering this is.
@@ -67,7 +69,7 @@ class Edge:
                 self._handle = topology.find(self.target)
             method = getattr(self._handle, self._method)
             reference = method.remote(
-                self._producer, self._epoch, entry.number, self.outbox.oldest_for(entry.number), entry.item
+                self._producer, self._epoch, entry.number, entry.after, self.outbox.oldest, entry.item
             )
         except Exception:  # whatever Ray raises here, the batch was not sent: it stays in the outbox
             self._handle = None

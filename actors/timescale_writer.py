@@ -42,9 +42,9 @@ class TimescaleWriterActor:
         self._inbox.begin(producer, epoch)
         return {"epoch": epoch, "positions": positions}
 
-    async def write(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
+    async def write(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Keep a batch; answers, once it is safe, the number expected next."""
-        if self._inbox.accept(producer, epoch, number, oldest):
+        if self._inbox.accept(producer, epoch, number, after, oldest):
             self._last[producer] = self._deposit.hand_in(unpack(data), oldest)
         expected = self._inbox.expected(producer)
         if producer in self._last:  # the answer acknowledges everything before `expected`

@@ -10,7 +10,7 @@ Must not know: what an item is, how it is sent, clocks (`now_s` comes in, monoto
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -21,9 +21,13 @@ LONGEST_RETRY_S: Final = 2.0  # a restarted actor answers within 1 s; longer wai
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[Item]):
-    """A numbered item with its size and the time when it was offered."""
+    """A numbered item with its size and the time when it was offered.
+
+    `after`: from here up to `number` nothing exists any more, so a receiver that expects a number of these may take it.
+    """
 
     number: int
+    after: int
     item: Item
     nbytes: int
     offered_s: float
@@ -45,9 +49,9 @@ class Outbox(Generic[Item]):
         self._retain_s = retain_s
         self._sent: deque[Entry[Item]] = deque()  # in flight, or acknowledged and retained
         self._unsent: deque[Entry[Item]] = deque()
-        self._after_loss: set[int] = set()  # numbers whose predecessor was dropped
         self._bytes = 0
         self._next = 0  # the number that the next offered item gets
+        self._next_after = 0
         self._never_sent = 0  # from here on nothing was sent yet, to anybody
         self._acknowledged = 0  # everything below was acknowledged, by this receiver or one before it
         self._expected = 0  # what the receiver said last
@@ -62,10 +66,6 @@ class Outbox(Generic[Item]):
             if entries:
                 return entries[0].number
         return self._next
-
-    def oldest_for(self, number: int) -> int:
-        """The lowest number that a receiver may still wait for when `number` is sent to it."""
-        return number if number in self._after_loss else self.oldest
 
     @property
     def waiting(self) -> list[Item]:
@@ -84,8 +84,9 @@ class Outbox(Generic[Item]):
 
     def offer(self, item: Item, nbytes: int, now_s: float) -> list[Item]:
         """Append an item. Returns the unacknowledged ones that had to go for it: the caller counts them as dropped."""
-        self._unsent.append(Entry(self._next, item, nbytes, now_s))
+        self._unsent.append(Entry(self._next, self._next_after, item, nbytes, now_s))
         self._next += 1
+        self._next_after = self._next
         self._bytes += nbytes
         lost: list[Item] = []
         while self._bytes > self._limit_bytes and self._make_room(lost):
@@ -120,7 +121,7 @@ class Outbox(Generic[Item]):
         """A call failed: what is unacknowledged is sent again, after a wait that grows."""
         self._in_flight -= 1
         self._failures += 1
-        self._wait_until_s = now_s + min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures, 10))
+        self._wait_until_s = now_s + min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
         self._go_back(self._expected)
 
     def _make_room(self, lost: list[Item]) -> bool:
@@ -150,9 +151,12 @@ class Outbox(Generic[Item]):
         entry = entries[index]
         del entries[index]
         self._bytes -= entry.nbytes
-        self._after_loss.discard(entry.number)
-        if entries is self._unsent:  # what stands before it may still be on its way
-            self._after_loss.add(entries[index].number if index < len(entries) else self._next)
+        if entries is self._sent:
+            return
+        if index < len(entries):  # what stands before both may still be on its way
+            entries[index] = replace(entries[index], after=entry.after)
+        else:
+            self._next_after = entry.after
 
 
 class Inbox:
@@ -165,16 +169,20 @@ class Inbox:
         """A new incarnation of a producer begins with number 0; older ones are refused from now on."""
         self._expected[producer] = (epoch, 0)
 
-    def accept(self, producer: str, epoch: int, number: int, oldest: int) -> bool:
-        """Whether this item is the next one. An unknown producer, or a newer epoch, begins at its `oldest`."""
+    def accept(self, producer: str, epoch: int, number: int, after: int, oldest: int) -> bool:
+        """Whether this item, an `Entry`, is the next one.
+
+        `oldest`: the lowest number that the sender still keeps; there an unknown producer, or a newer epoch, begins.
+        """
         known_epoch, expected = self._expected.get(producer, (-1, 0))
         if epoch < known_epoch:
             return False  # an old incarnation that does not know that it was replaced
         if epoch > known_epoch:
             expected = oldest
         expected = max(expected, oldest)  # what the sender no longer keeps cannot be waited for
-        self._expected[producer] = (epoch, expected + (number == expected))
-        return number == expected
+        follows = after <= expected <= number
+        self._expected[producer] = (epoch, number + 1 if follows else expected)
+        return follows
 
     def positions(self) -> dict[str, tuple[int, int]]:
         """(epoch, number expected next) of every producer."""

@@ -62,7 +62,7 @@ class Link(RuleBasedStateMachine):
     @rule()
     def send(self) -> None:
         due = self.outbox.due(self.now_s)
-        self.calls += [Call(self.epoch, self.outbox.oldest_for(entry.number), entry) for entry in due]
+        self.calls += [Call(self.epoch, self.outbox.oldest, entry) for entry in due]
 
     @precondition(lambda self: self.calls)
     @rule(data=st.data(), fate=st.sampled_from(["answered", "answered", "answer lost", "call lost"]))
@@ -116,7 +116,7 @@ class Link(RuleBasedStateMachine):
     def run(self, which: int, fate: str) -> None:
         call = self.calls.pop(which)
         epoch, number = call.entry.item
-        if fate != "call lost" and self.inbox.accept("p", call.epoch, call.entry.number, call.oldest):
+        if fate != "call lost" and self.inbox.accept("p", call.epoch, number, call.entry.after, call.oldest):
             assert self.taken == [] or self.taken[-1] < (epoch, number)  # in order, once, no predecessor's any more
             assert all((epoch, below) in self.accepted | self.dropped for below in range(number))
             self.taken.append((epoch, number))

@@ -10,7 +10,7 @@ def exchange(outbox: Outbox[str], inbox: Inbox, now_s: float) -> list[str]:
     accepted = []
     while due := outbox.due(now_s):
         for entry in due:
-            if inbox.accept("p", 1, entry.number, outbox.oldest):
+            if inbox.accept("p", 1, entry.number, entry.after, outbox.oldest):
                 accepted.append(entry.item)
             outbox.answered(inbox.expected("p"), now_s)
     return accepted
@@ -46,7 +46,7 @@ def test_what_may_have_arrived_is_not_called_lost() -> None:
     outbox.offer("a", 10, 0)
     (entry,) = outbox.due(0)
     lost = outbox.offer("b", 10, 0) + outbox.offer("c", 10, 0)
-    assert inbox.accept("p", 1, entry.number, 0)
+    assert inbox.accept("p", 1, entry.number, entry.after, 0)
     outbox.answered(inbox.expected("p"), 0)
     assert sorted(["a", *lost, *exchange(outbox, inbox, 0)]) == ["a", "b", "c"]
 
@@ -68,10 +68,10 @@ def test_waits_between_failures_grow_up_to_the_longest_and_begin_anew_after_an_a
 
 def test_a_predecessor_that_lives_on_is_refused() -> None:
     inbox = Inbox()
-    assert inbox.accept("p", 1, 0, 0)
+    assert inbox.accept("p", 1, 0, 0, 0)
     inbox.begin("p", 2)
-    assert not inbox.accept("p", 1, 1, 0)
-    assert inbox.accept("p", 2, 0, 0)
-    assert not inbox.accept("p", 1, 1, 0)
-    assert inbox.accept("other", 1, 0, 0)
+    assert not inbox.accept("p", 1, 1, 1, 0)
+    assert inbox.accept("p", 2, 0, 0, 0)
+    assert not inbox.accept("p", 1, 1, 1, 0)
+    assert inbox.accept("other", 1, 0, 0, 0)
     assert inbox.positions() == {"p": (2, 1), "other": (1, 1)}

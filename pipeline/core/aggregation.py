@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -120,7 +120,8 @@ class ChannelAggregator:
         if batch.num_rows == 0:
             return
         time_us = batch.column("time").view(pa.int64()).to_numpy()
-        values = np.stack([batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns], axis=1)
+        columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns]
+        values = _finite(np.stack(columns, axis=1))
         series = self._keys.slots(batch)
         own_time = batch.column("flags").to_numpy() & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) == 0
         self._window.push(series, time_us, values)
@@ -134,12 +135,12 @@ class ChannelAggregator:
 
     def summary(self) -> Summary:
         """The figures as they stand."""
+        self._widen()
         window = self._window.statistics()
         mean = window.average.copy()
         mean[:, _RMS_COLUMNS] = np.sqrt(window.mean_square[:, _RMS_COLUMNS])
         mean[:, _COLUMN["power_factor"]] = _ratio(mean[:, _COLUMN["real_power"]], mean[:, _COLUMN["apparent_power"]])
         totals = self._total_window.statistics()
-        self._energy.widen(len(self._keys.keys))
         return Summary(
             self._channel,
             tuple(self._keys.keys),
@@ -154,8 +155,15 @@ class ChannelAggregator:
 
     def checkpoint(self) -> Checkpoint:
         """What a successor goes on from."""
-        self._energy.widen(len(self._keys.keys))
+        self._widen()
         return Checkpoint(tuple(self._keys.keys), self._energy.totals.copy(), self._energy.last.copy())
+
+    def _widen(self) -> None:
+        """A row for every key, also for one that nothing was pushed for yet."""
+        for part in (self._window, self._held, self._energy):
+            part.widen(len(self._keys.keys))
+        for part in (self._total_window, self._total_held):
+            part.widen(len(self._totals.keys))
 
     def _note_arrivals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], own_time: NDArray[np.bool_]) -> None:
         device = batch.column("device")
@@ -180,14 +188,23 @@ class ChannelAggregator:
         complete = (np.bitwise_or.reduceat(bit[rows], starts) == (1 << len(self._streams)) - 1) & (
             np.diff(np.append(starts, len(rows))) == len(self._streams)
         )
-        sums = np.add.reduceat(values[rows][:, _TOTAL_COLUMNS], starts, axis=0, dtype=np.float64)
+        # float64 adds any three float32 exactly enough, and without overflow; the result may still exceed float32.
+        sums = _finite(np.add.reduceat(values[rows][:, _TOTAL_COLUMNS], starts, axis=0, dtype=np.float64))
         first = rows[starts[complete]]
         device = batch.column("device")
         device_names = device.dictionary.to_pylist()
         slot_of = np.array([self._totals.slot((name, "")) for name in device_names], np.int64)
-        pushed = (slot_of[device.indices.to_numpy()[first]], time_us[first], sums[complete].astype(np.float32))
+        pushed = (slot_of[device.indices.to_numpy()[first]], time_us[first], sums[complete])
         self._total_window.push(*pushed)
         self._total_held.push(*pushed)
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float32]:
+    """The values as they are kept; one that is not finite says no more than none."""
+    with np.errstate(over="ignore"):
+        kept = values.astype(np.float32)
+    kept[~np.isfinite(kept)] = np.nan
+    return kept
 
 
 def _ratio(real_w: NDArray[np.float64], apparent_va: NDArray[np.float64]) -> NDArray[np.float64]:

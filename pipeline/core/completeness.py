@@ -15,20 +15,36 @@ LOOKS: Final = 60  # with a look a second: the last minute
 
 
 class Completeness:
-    """Compares the counts of each look with those of `looks` before it."""
+    """Compares the counts of each look with those of `looks` before it. `look` is its only mutator."""
 
     def __init__(self, looks: int = LOOKS) -> None:
-        self._before: deque[Mapping[str, Tally]] = deque(maxlen=looks)
+        self._looks = looks
+        self._courses: dict[str, _Course] = {}
 
     def look(self, tallies: Mapping[str, Tally]) -> dict[str, float]:
         """Received over received and missing since the oldest look, by device; none where nothing was expected."""
-        self._before.append(dict(tallies))
+        self._courses = {device: self._courses.get(device) or _Course(self._looks) for device in tallies}
         ratios = {}
         for device, now in tallies.items():
-            since = next((look[device] for look in self._before if device in look), now)
-            received, missing = now.received - since.received, max(0, now.missing - since.missing)
-            if received < 0:  # its ingest was restarted and counts from 0
-                received, missing = now.received, max(0, now.missing)
+            received, missing = self._courses[device].grown(now)
             if received + missing:
                 ratios[device] = received / (received + missing)
         return ratios
+
+
+class _Course:
+    """The counts of one device from look to look, as if its ingest, which counts from 0, had never been restarted."""
+
+    def __init__(self, looks: int) -> None:
+        self._before = Tally()  # what the ingests before this one counted
+        self._last = Tally()
+        self._counts: deque[tuple[int, int]] = deque(maxlen=looks + 1)
+
+    def grown(self, now: Tally) -> tuple[int, int]:
+        """Received and missing since the oldest look."""
+        if now.received < self._last.received:
+            self._before += self._last
+        self._last = now
+        self._counts.append((self._before.received + now.received, self._before.missing + now.missing))
+        (received, missing), (received_before, missing_before) = self._counts[-1], self._counts[0]
+        return received - received_before, max(0, missing - missing_before)

@@ -73,7 +73,7 @@ class Continuity:
         for key, position in (positions or {}).items():
             slot = self._table.slot(key)
             self._grow()
-            self._last[slot], self._last_time_us[slot] = position.sequence, position.time_us
+            self._remember(np.array([slot]), np.array([position.sequence]), np.array([position.time_us]))
             self._resumed[slot] = True
 
     def positions(self) -> dict[Key, Position]:
@@ -108,7 +108,8 @@ class Continuity:
         first = np.flatnonzero(np.diff(slot, prepend=-1))
         previous = np.concatenate(([_NONE], number[:-1]))
         previous[first] = self._last[slot[first]]
-        broken = (number != previous + self._stride[slot]) & (previous != _NONE)
+        stride = self._stride[slot]
+        broken = ((number != previous + stride) | (stride == 0)) & (previous != _NONE)
         troubled = np.isin(slot, slot[broken])
         self._remember(slot[~troubled], number[~troubled], time_us[order][~troubled])
         walk = _Walk()
@@ -121,18 +122,15 @@ class Continuity:
         last, last_time_us = int(self._last[slot]), int(self._last_time_us[slot])
         device, stream = self._table.keys[slot]
         cell = number % MEMORY
-        stride = int(self._stride[slot])
-        if last != _NONE and last < number and self._first_stride == 0 and (stride == 0 or number - last < stride):
-            self._stride[slot] = stride = number - last
-        if last == _NONE or number == last + stride:
+        if last == _NONE:
             pass
         elif last < number <= last + 1 + MAX_GAP:
-            reason = GapReason.RESTART if self._resumed[slot] else GapReason.TRANSPORT
-            missing = -(-(number - last) // stride) - 1
-            walk.gaps.append(Gap(device, stream, self._product, last, number, missing, last_time_us, time_us, reason))
-        elif (self._seen[slot, cell] == number and self._seen_time_us[slot, cell] == time_us) or (
-            number == last and time_us == last_time_us  # known from a position: its memory did not survive
-        ):
+            missing = self._missing(slot, number - last)
+            if missing:
+                reason = GapReason.RESTART if self._resumed[slot] else GapReason.TRANSPORT
+                gap = Gap(device, stream, self._product, last, number, missing, last_time_us, time_us, reason)
+                walk.gaps.append(gap)
+        elif self._seen[slot, cell] == number and self._seen_time_us[slot, cell] == time_us:
             walk.duplicates.append(row)
             return
         elif last - MEMORY < number < last and self._seen[slot, cell] != number and time_us <= last_time_us:
@@ -143,6 +141,13 @@ class Continuity:
             walk.resets[device] = walk.resets.get(device, 0) + 1
             self._seen[slot] = _NONE
         self._remember(np.array([slot]), np.array([number]), np.array([time_us]))
+
+    def _missing(self, slot: int, growth: int) -> int:
+        """How many rows lie within a growth of the sequence; learns the stride where it is not given."""
+        stride = int(self._stride[slot])
+        if self._first_stride == 0 and (stride == 0 or growth < stride):
+            self._stride[slot] = stride = growth
+        return -(-growth // stride) - 1
 
     def _remember(self, slot: NDArray[np.int64], number: NDArray[np.int64], time_us: NDArray[np.int64]) -> None:
         """Move the positions forward; for equal slots the last row counts."""

@@ -1,7 +1,8 @@
 """One-second roll-ups: for each device, stream, channel and second the count, sum, sum of squares, least and greatest.
 
 They merge by adding, so a second may be computed from several batches, in any order, also late. Sums are float64.
-NaN, infinities and nulls are unknown: no count counts them.
+NaN, infinities and nulls are unknown: no quantity's count counts them. A row counts for a channel of which the device
+sent anything.
 
 Must not know: SQL, clocks.
 """
@@ -13,6 +14,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.core.model import CHANNELS, QUANTITIES, TIMESTAMP, value_columns
 
@@ -49,7 +51,6 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
     order = np.argsort(interval.astype(np.uint16) if interval.max() < 1 << 16 else interval, kind="stable")
     second, group = second[order], group[order]
     starts = np.flatnonzero(np.diff(interval[order], prepend=-1))
-    rows = np.diff(np.append(starts, len(group)))
     keys = [
         pa.array(second[starts] * SECOND_US).view(TIMESTAMP),
         pa.DictionaryArray.from_arrays(pa.array((group[starts] // streams).astype(np.int32)), device.dictionary),
@@ -58,12 +59,14 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
     rollups = []
     for channel in CHANNELS:
         columns = [cycles.column(name) for name in value_columns(channel)]
-        if all(column.null_count == len(column) for column in columns):
+        sent = _sent(columns)
+        if not sent.any():
             continue
+        rows = np.add.reduceat(sent[order], starts, dtype=np.int32)
         values = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)[order]
         known = np.isfinite(values)
         if known.all():
-            count = np.repeat(rows.astype(np.int32)[:, None], len(columns), axis=1)
+            count = np.repeat(rows[:, None], len(columns), axis=1)
             exact = values.astype(np.float64)
         else:
             count = np.add.reduceat(known, starts, axis=0, dtype=np.int32)
@@ -76,19 +79,26 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
             np.fmin.reduceat(values, starts, axis=0),
             np.fmax.reduceat(values, starts, axis=0),
         )
-        rollups.append(
-            pa.RecordBatch.from_arrays(
-                [
-                    *keys,
-                    pa.array([channel] * len(starts), pa.string()),
-                    pa.array(rows.astype(np.int32)),
-                    *(
-                        pa.array(table[:, index], kind, mask=(count[:, index] == 0) if name in ("min", "max") else None)
-                        for index in range(len(QUANTITIES))
-                        for (name, kind), table in zip(STATISTICS, statistics, strict=True)
-                    ),
-                ],
-                schema=ROLLUP_SCHEMA,
-            )
+        rollup = pa.RecordBatch.from_arrays(
+            [
+                *keys,
+                pa.array([channel] * len(starts), pa.string()),
+                pa.array(rows),
+                *(
+                    pa.array(table[:, index], kind, mask=(count[:, index] == 0) if name in ("min", "max") else None)
+                    for index in range(len(QUANTITIES))
+                    for (name, kind), table in zip(STATISTICS, statistics, strict=True)
+                ),
+            ],
+            schema=ROLLUP_SCHEMA,
         )
+        rollups.append(rollup if rows.all() else rollup.filter(pa.array(rows > 0)))
     return rollups
+
+
+def _sent(columns: Sequence[pa.Array]) -> NDArray[np.bool_]:
+    """In which rows the device sent anything of a channel."""
+    if min(column.null_count for column in columns) == 0:
+        return np.ones(len(columns[0]), bool)
+    valid = [column.is_valid().to_numpy(zero_copy_only=False) for column in columns]
+    return np.asarray(np.logical_or.reduce(valid), bool)

@@ -56,7 +56,7 @@ class RollingWindow:
         """Add rows: series index (n,), event time (n,), values (n, columns) with NaN for what is unknown."""
         if len(series) == 0:
             return
-        self._widen(int(series.max()) + 1)
+        self.widen(int(series.max()) + 1)
         order = np.argsort(series, kind="stable")
         series, time_us, values = series[order], time_us[order], values[order]
         starts = np.flatnonzero(np.diff(series, prepend=-1))
@@ -64,7 +64,11 @@ class RollingWindow:
         rank = np.arange(len(series)) - np.repeat(starts, counts)
         owners = series[starts]
         self._newest_us[owners] = np.maximum(self._newest_us[owners], np.maximum.reduceat(time_us, starts))
-        cell = self._cells(series, rank, int(counts.max()))
+        if counts.max() > LARGEST_CAPACITY:  # of more than can be kept, the last
+            kept = rank >= np.repeat(counts, counts) - LARGEST_CAPACITY
+            self.overwritten += int((~kept & self._inside(series, time_us)).sum())
+            series, time_us, values, rank = series[kept], time_us[kept], values[kept], rank[kept]
+        cell = self._cells(series, rank, min(int(counts.max()), LARGEST_CAPACITY))
         self._time_us[series, cell] = time_us
         self._values[series, :, cell] = values
         self._next[owners] = (self._next[owners] + counts) % self._time_us.shape[1]
@@ -86,28 +90,33 @@ class RollingWindow:
             _over(np.einsum("sct,sct->sc", zeroed, zeroed, dtype=np.float64), count),
         )
 
-    def _cells(self, series: NDArray[np.int64], rank: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
-        """The cell of each row, after growing as long as a sample inside its window would be overwritten."""
-        while True:
-            capacity = self._time_us.shape[1]
-            cell = (self._next[series] + rank) % capacity
-            standing = self._time_us[series, cell] > self._newest_us[series] - self._window_us
-            if longest <= capacity and not standing.any():
-                return cell
-            if capacity >= LARGEST_CAPACITY:
-                self.overwritten += int(standing.sum())
-                return cell
-            self._next[:] = capacity  # go on behind what is there; order does not matter, times decide
-            self._time_us = np.pad(self._time_us, ((0, 0), (0, capacity)))
-            self._values = np.pad(self._values, ((0, 0), (0, 0), (0, capacity)), constant_values=np.nan)
-
-    def _widen(self, size: int) -> None:
+    def widen(self, size: int) -> None:
+        """Make room for so many series."""
         extra = size - len(self._next)
         if extra > 0:
             self._next = np.pad(self._next, (0, extra))
             self._newest_us = np.pad(self._newest_us, (0, extra))
             self._time_us = np.pad(self._time_us, ((0, extra), (0, 0)))
             self._values = np.pad(self._values, ((0, extra), (0, 0), (0, 0)), constant_values=np.nan)
+
+    def _cells(self, series: NDArray[np.int64], rank: NDArray[np.int64], longest: int) -> NDArray[np.int64]:
+        """The cell of each row, after growing as long as a sample inside its window would be overwritten."""
+        while True:
+            capacity = self._time_us.shape[1]
+            cell = (self._next[series] + rank) % capacity
+            standing = self._inside(series, self._time_us[series, cell])
+            if longest <= capacity and not standing.any():
+                return cell
+            if capacity >= LARGEST_CAPACITY:
+                self.overwritten += int(standing.sum())
+                return cell
+            extra = min(capacity, LARGEST_CAPACITY - capacity)
+            self._next[:] = capacity  # go on behind what is there; order does not matter, times decide
+            self._time_us = np.pad(self._time_us, ((0, 0), (0, extra)))
+            self._values = np.pad(self._values, ((0, 0), (0, 0), (0, extra)), constant_values=np.nan)
+
+    def _inside(self, series: NDArray[np.int64], time_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return time_us > self._newest_us[series] - self._window_us
 
 
 class HeldExtremes:
@@ -127,10 +136,7 @@ class HeldExtremes:
         """Add rows: series index (n,), event time (n,), values (n, columns) with NaN for what is unknown."""
         if len(series) == 0:
             return
-        extra = int(series.max()) + 1 - len(self._interval)
-        if extra > 0:
-            self._interval = np.pad(self._interval, (0, extra))
-            self._held = np.pad(self._held, ((0, 0), (0, 0), (0, extra), (0, 0)), constant_values=np.nan)
+        self.widen(int(series.max()) + 1)
         order = np.argsort(series, kind="stable")
         series, interval, values = series[order], time_us[order] // self._hold_us, values[order]
         starts = np.flatnonzero(np.diff(series, prepend=-1))
@@ -147,6 +153,13 @@ class HeldExtremes:
             for index, signed in enumerate((standing, -standing)):
                 best = np.fmax.reduceat(signed, starts, axis=0)
                 self._held[index, back, owners] = np.fmax(self._held[index, back, owners], best)
+
+    def widen(self, size: int) -> None:
+        """Make room for so many series."""
+        extra = size - len(self._interval)
+        if extra > 0:
+            self._interval = np.pad(self._interval, (0, extra))
+            self._held = np.pad(self._held, ((0, 0), (0, 0), (0, extra), (0, 0)), constant_values=np.nan)
 
     def extremes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(greatest, least), each of shape (series, columns); NaN where no value is known."""

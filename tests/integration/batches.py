@@ -25,7 +25,7 @@ def cycles(count: int, device: str = "rack1-pdu2", first: int = 0) -> pa.RecordB
             pa.array(index),
             pa.array([int(Flag.TIME_ABSENT) if row == 5 else 0 for row in range(len(index))], pa.int32()),
             *(
-                pa.array(column, mask=np.arange(len(index)) == 6)
+                pa.array(column, mask=(np.arange(len(index)) == 6) & (name != "a_power_factor"))
                 if name.startswith("a_")
                 else pa.nulls(len(index), pa.float32())
                 for name, column in zip(VALUE_COLUMNS, values, strict=True)

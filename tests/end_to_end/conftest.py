@@ -169,6 +169,25 @@ def karman() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@dataclass(frozen=True)
+class Prometheus:
+    """A running Prometheus: call it with an expression, or `ask` its API."""
+
+    url: str
+
+    def __call__(self, expression: str) -> list[Any]:
+        data = self.ask("query", query=expression)
+        return list(data["result"]) if data else []
+
+    def ask(self, path: str, **parameters: Any) -> Any:
+        """The data that a path of the API answers with; None while it does not answer."""
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}?{urllib.parse.urlencode(parameters)}", timeout=3) as answer:
+                return json.loads(answer.read())["data"]
+        except OSError:
+            return None
+
+
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Callable[[int], Any]:
     """A real Prometheus that scrapes a port each second and evaluates our alert rules; answers queries."""
@@ -179,7 +198,7 @@ def prometheus(tmp_path: Path) -> Callable[[int], Any]:
             pytest.skip(f"{program} is not installed (Debian package prometheus)")
 
     @contextmanager
-    def scrape(port: int) -> Iterator[Callable[[str], list[Any]]]:
+    def scrape(port: int) -> Iterator[Prometheus]:
         own = free_port()
         config = tmp_path / "prometheus.yml"
         config.write_text(
@@ -197,17 +216,8 @@ def prometheus(tmp_path: Path) -> Callable[[int], Any]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as server:
-
-            def query(expression: str) -> list[Any]:
-                url = f"http://127.0.0.1:{own}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-                try:
-                    with urllib.request.urlopen(url, timeout=3) as answer:
-                        return list(json.loads(answer.read())["data"]["result"])
-                except OSError:
-                    return []
-
             try:
-                yield query
+                yield Prometheus(f"http://127.0.0.1:{own}/api/v1/")
             finally:
                 server.terminate()
 

@@ -70,6 +70,21 @@ def test_the_view_shows_the_device_that_the_setting_names(filled: str) -> None:
     assert rows == wanted
 
 
+def test_a_query_of_all_roll_ups_reads_the_one_that_it_asks_for(filled: str) -> None:
+    with psycopg.connect(filled) as connection:
+        means = "SELECT time, device, stream, phase, {} FROM {} ORDER BY 1, 2, 3, 4"
+        one = connection.execute(means.format("real_power_w", "power_1s_by_phase").encode()).fetchall()
+        merged = "real_power_w_sum / real_power_w_count"
+        assert connection.execute(means.format(merged, "power_rollup WHERE step_s = 1").encode()).fetchall() == one
+        assert one
+        for step_s, table in ((1, "power_1s"), (60, "power_1m"), (3600, "power_1h")):
+            plan = connection.execute(
+                f"EXPLAIN SELECT * FROM power_rollup WHERE step_s = {step_s} AND time > '2020-01-01' AND device = 'x'"
+            ).fetchall()
+            others = {"power_1s", "power_1m", "power_1h"} - {table}
+            assert not any(other in line for (line,) in plan for other in others)
+
+
 def test_the_reader_reads_everything_but_quarantine_and_writes_nothing(filled: str) -> None:
     name, password = f"viewer_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     with psycopg.connect(filled, autocommit=True) as owner:
@@ -81,7 +96,8 @@ def test_the_reader_reads_everything_but_quarantine_and_writes_nothing(filled: s
             with psycopg.connect(dsn, autocommit=True) as reader:
                 readable = (
                     "cycle", "spectrum", "gap", "device", "stream", "ledger", "power_1s", "power_1m", "power_1h",
-                    "cycle_by_phase", "power_1s_by_phase", "power_1m_by_phase", "power_1h_by_phase", "bibimbap",
+                    "cycle_by_phase", "power_1s_by_phase", "power_1m_by_phase", "power_1h_by_phase", "power_rollup",
+                    "bibimbap",
                 )  # fmt: skip
                 for relation in readable:
                     reader.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(relation)))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.utils import floatToGoString
 
-from pipeline.core.families import Family
+from pipeline.core.family import Family
 from pipeline.core.metrics import Labels, Part
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

@@ -19,7 +19,7 @@ from pipeline.adapters import exposition
 from pipeline.bench.workload import messages
 from pipeline.core.aggregation import ChannelAggregator, Summary
 from pipeline.core.config import Device, Metrics
-from pipeline.core.families import Family
+from pipeline.core.family import Family
 from pipeline.core.metrics import Part, Snapshot, collect
 from pipeline.core.model import STREAMS, Tally, value_columns
 from pipeline.core.status import DeviceState

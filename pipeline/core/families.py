@@ -9,21 +9,12 @@ Must not know: where values come from.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from pipeline.core.aggregation import TOTALS
+from pipeline.core.family import Family, counter, gauge
+from pipeline.core.fleet.families import FLEET
 from pipeline.core.model import QUANTITIES
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A metric family. A counter's `name` ends with `_total`."""
-
-    name: str
-    kind: Literal["gauge", "counter"]
-    unit: str
-    labels: tuple[str, ...]
-    meaning: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +43,15 @@ def _words(name: str) -> str:
     return words[0].upper() + words[1:]
 
 
-def _gauge(name: str, unit: str, labels: tuple[str, ...], meaning: str) -> Family:
-    return Family(name, "gauge", unit, labels, meaning)
-
-
-def _counter(name: str, unit: str, labels: tuple[str, ...], meaning: str) -> Family:
-    return Family(f"{name}_total", "counter", unit, labels, meaning)
-
-
 def _mean(prefix: str, quantity: str, labels: tuple[str, ...], whole: str) -> Family:
     unit = _UNIT_OF[quantity]
     if quantity == "power_factor":
         meaning = (
             f"Power factor{whole} over the window: mean real power over mean apparent power, signed as the former."
         )
-        return _gauge(f"{prefix}power_factor_ratio", unit, labels, meaning)
+        return gauge(f"{prefix}power_factor_ratio", unit, labels, meaning)
     how = "root of the mean square" if quantity.startswith("rms_") else "mean"
-    return _gauge(
+    return gauge(
         f"{prefix}{quantity}_mean_{unit}",
         unit,
         labels,
@@ -81,7 +64,7 @@ def _extreme(prefix: str, quantity: str, statistic: str, labels: tuple[str, ...]
     greatest = "greatest" if statistic.endswith("max") else "least"
     since = "since at least the hold time" if statistic.startswith("held") else "of the window"
     meaning = f"{_words(quantity)}{whole}: the {greatest} single cycle {since}."
-    return _gauge(f"{prefix}{quantity}_{statistic}_{unit}", unit, labels, meaning)
+    return gauge(f"{prefix}{quantity}_{statistic}_{unit}", unit, labels, meaning)
 
 
 def _electrical(prefix: str, quantities: tuple[str, ...], labels: tuple[str, ...], whole: str) -> Electrical:
@@ -96,47 +79,47 @@ def _electrical(prefix: str, quantities: tuple[str, ...], labels: tuple[str, ...
 
 STREAM: Final = _electrical("karman_", tuple(quantity.name for quantity in QUANTITIES), _STREAM, "")
 THREE_PHASE: Final = _electrical("karman_three_phase_", TOTALS, _TOTAL, ", sum over the phases of one frame")
-THREE_PHASE_POWER_FACTOR: Final = _gauge(
+THREE_PHASE_POWER_FACTOR: Final = gauge(
     "karman_three_phase_power_factor_ratio",
     "ratio",
     _TOTAL,
     "Power factor of the three phases: their real power over the sum of their apparent powers, means of the window.",
 )
-CURRENT_IMBALANCE: Final = _gauge(
+CURRENT_IMBALANCE: Final = gauge(
     "karman_current_imbalance_ratio",
     "ratio",
     _TOTAL,
     "Greatest deviation of a phase's RMS current from the mean of the phases, over that mean.",
 )
-BREAKER_UTILISATION: Final = _gauge(
+BREAKER_UTILISATION: Final = gauge(
     "karman_breaker_utilisation_ratio",
     "ratio",
     _STREAM,
     "Greatest RMS current of a cycle of the window over the breaker's rating, where one is configured.",
 )
-BREAKER_RATING: Final = _gauge(
+BREAKER_RATING: Final = gauge(
     "karman_breaker_rating_amperes", "amperes", ("device",), "Configured rating of each phase."
 )
-NOMINAL_VOLTAGE: Final = _gauge(
+NOMINAL_VOLTAGE: Final = gauge(
     "karman_nominal_voltage_volts", "volts", ("device",), "Configured nominal voltage, line to neutral."
 )
 ENERGY: Final = (  # in the order of the columns of `EnergyMeter.totals`
-    _counter("karman_imported_energy_joules", "joules", _STREAM, "Real energy taken from the supply, cycle by cycle."),
-    _counter("karman_exported_energy_joules", "joules", _STREAM, "Real energy given back to the supply."),
-    _counter(
+    counter("karman_imported_energy_joules", "joules", _STREAM, "Real energy taken from the supply, cycle by cycle."),
+    counter("karman_exported_energy_joules", "joules", _STREAM, "Real energy given back to the supply."),
+    counter(
         "karman_lagging_reactive_energy_varseconds",
         "var-seconds",
         _STREAM,
         "Reactive energy of lagging (inductive) cycles.",
     ),
-    _counter(
+    counter(
         "karman_leading_reactive_energy_varseconds",
         "var-seconds",
         _STREAM,
         "Reactive energy of leading (capacitive) cycles.",
     ),
-    _counter("karman_energy_integrated_seconds", "seconds", _STREAM, "Time over which the energies were integrated."),
-    _counter(
+    counter("karman_energy_integrated_seconds", "seconds", _STREAM, "Time over which the energies were integrated."),
+    counter(
         "karman_energy_gap_seconds",
         "seconds",
         _STREAM,
@@ -144,57 +127,55 @@ ENERGY: Final = (  # in the order of the columns of `EnergyMeter.totals`
     ),
 )
 
-RECEIVED: Final = _counter("karman_frames_received", "frames", ("device",), "Frames (messages) received.")
-MISSING: Final = _counter("karman_frames_missing", "frames", ("device",), "Frames found missing, by sequence number.")
-LATE: Final = _counter(
+RECEIVED: Final = counter("karman_frames_received", "frames", ("device",), "Frames (messages) received.")
+MISSING: Final = counter("karman_frames_missing", "frames", ("device",), "Frames found missing, by sequence number.")
+LATE: Final = counter(
     "karman_frames_late",
     "frames",
     ("device",),
     "Frames that came after their successors; `missing` counted them before.",
 )
-RENUMBERED: Final = _counter(
+RENUMBERED: Final = counter(
     "karman_streams_renumbered",
     "streams",
     ("device",),
     "Streams that began their numbering anew: the device restarted.",
 )
-DROPPED: Final = _counter(
+DROPPED: Final = counter(
     "karman_frames_dropped",
     "frames",
     ("device", "reason"),
     "Frames received and not kept, among them `duplicate` and `malformed`; only reasons that occurred.",
 )
-COMPLETENESS: Final = _gauge(
+COMPLETENESS: Final = gauge(
     "karman_completeness_ratio", "ratio", ("device",), "Received over received and missing, of the last minute."
 )
-DELAY: Final = _gauge(
+DELAY: Final = gauge(
     "karman_transport_delay_seconds",
     "seconds",
     ("device",),
     "From the device's time of its newest frame to arrival; clock offsets included.",
 )
-LAST_FRAME: Final = _gauge(
+LAST_FRAME: Final = gauge(
     "karman_last_frame_timestamp_seconds", "seconds", ("device",), "Arrival of the last frame; stays for ten minutes."
 )
-CONNECTED: Final = _gauge("karman_device_connected", "1 or 0", ("device",), "1 while the ZeroMQ connection is up.")
-RECONNECTS: Final = _counter("karman_reconnects", "connections", ("device",), "Connections made after the first.")
-DEVICE_INFO: Final = _gauge(
+CONNECTED: Final = gauge("karman_device_connected", "1 or 0", ("device",), "1 while the ZeroMQ connection is up.")
+RECONNECTS: Final = counter("karman_reconnects", "connections", ("device",), "Connections made after the first.")
+DEVICE_INFO: Final = gauge(
     "karman_device_info", "1", ("device", "endpoint", "topic", "rack", "feed"), "A configured device; 1."
 )
 
-BUILD_INFO: Final = _gauge("karman_build_info", "1", ("version",), "The version of the pipeline; 1.")
-STORED: Final = _counter("karman_frames_stored", "frames", (), "Frames committed to the database.")
-SPOOLED: Final = _gauge("karman_frames_spooled", "frames", (), "Frames on disk that wait for the database.")
-IN_FLIGHT: Final = _gauge(
-    "karman_frames_in_flight", "frames", (), "Frames received, neither committed nor spooled yet."
-)
-DROPS: Final = _counter(
+BUILD_INFO: Final = gauge("karman_build_info", "1", ("version",), "The version of the pipeline; 1.")
+STORED: Final = counter("karman_frames_stored", "frames", (), "Frames committed to the database.")
+SPOOLED: Final = gauge("karman_frames_spooled", "frames", (), "Frames on disk that wait for the database.")
+IN_FLIGHT: Final = gauge("karman_frames_in_flight", "frames", (), "Frames received, neither committed nor spooled yet.")
+DROPS: Final = counter(
     "karman_drops", "frames", ("reason",), "Frames of all devices received and not kept; every reason, also at 0."
 )
 STORE: Final = (  # with the key of the store's statistics
-    (_gauge("karman_database_up", "1 or 0", (), "1 while the database takes writes."), "up"),
+    (gauge("karman_database_up", "1 or 0", (), "1 while the database takes writes."), "up"),
     (
-        _gauge(
+        gauge(
             "karman_database_lag_seconds",
             "seconds",
             (),
@@ -202,27 +183,27 @@ STORE: Final = (  # with the key of the store's statistics
         ),
         "lag_s",
     ),
-    (_gauge("karman_store_waiting_batches", "batches", (), "Batches handed in that wait for their turn."), "waiting"),
-    (_counter("karman_store_transactions", "transactions", (), "Transactions committed."), "transactions"),
+    (gauge("karman_store_waiting_batches", "batches", (), "Batches handed in that wait for their turn."), "waiting"),
+    (counter("karman_store_transactions", "transactions", (), "Transactions committed."), "transactions"),
     (
-        _counter("karman_store_batches", "batches", (), "Batches committed, live ones and those from the spool."),
+        counter("karman_store_batches", "batches", (), "Batches committed, live ones and those from the spool."),
         "batches",
     ),
-    (_counter("karman_store_busy_seconds", "seconds", (), "Time spent in transactions that were committed."), "busy_s"),
-    (_gauge("karman_spool_bytes", "bytes", (), "Bytes on disk that wait for the database."), "spool_bytes"),
+    (counter("karman_store_busy_seconds", "seconds", (), "Time spent in transactions that were committed."), "busy_s"),
+    (gauge("karman_spool_bytes", "bytes", (), "Bytes on disk that wait for the database."), "spool_bytes"),
     (
-        _gauge("karman_spool_limit_bytes", "bytes", (), "Bytes that the spool may hold; beyond it the oldest goes."),
+        gauge("karman_spool_limit_bytes", "bytes", (), "Bytes that the spool may hold; beyond it the oldest goes."),
         "spool_limit_bytes",
     ),
-    (_gauge("karman_spool_segments", "segments", (), "Segments on disk that wait for the database."), "spool_segments"),
+    (gauge("karman_spool_segments", "segments", (), "Segments on disk that wait for the database."), "spool_segments"),
     (
-        _counter("karman_spool_damaged_segments", "segments", (), "Segments that could not be read back."),
+        counter("karman_spool_damaged_segments", "segments", (), "Segments that could not be read back."),
         "spool_damaged",
     ),
 )
 QUEUES: Final = (  # with the attribute of `metrics.Queue`
     (
-        _gauge(
+        gauge(
             "karman_queue_bytes",
             "bytes",
             ("actor", "receiver"),
@@ -231,7 +212,7 @@ QUEUES: Final = (  # with the attribute of `metrics.Queue`
         "nbytes",
     ),
     (
-        _gauge(
+        gauge(
             "karman_queue_limit_bytes",
             "bytes",
             ("actor", "receiver"),
@@ -239,13 +220,13 @@ QUEUES: Final = (  # with the attribute of `metrics.Queue`
         ),
         "limit_bytes",
     ),
-    (_counter("karman_calls", "calls", ("actor", "receiver"), "Actor calls made to hand batches on."), "calls"),
+    (counter("karman_calls", "calls", ("actor", "receiver"), "Actor calls made to hand batches on."), "calls"),
     (
-        _counter("karman_call_failures", "calls", ("actor", "receiver"), "Calls that failed and were made again."),
+        counter("karman_call_failures", "calls", ("actor", "receiver"), "Calls that failed and were made again."),
         "failures",
     ),
 )
-RESTARTS: Final = _counter(
+RESTARTS: Final = counter(
     "karman_actor_restarts", "restarts", ("actor",), "Restarts of an actor since its supervisor watches."
 )
 
@@ -261,7 +242,7 @@ _COMPATIBLE_COLUMNS: Final = (
 def _compatible(name: str, quantity: str, statistic: str, whole: str) -> Family:
     unit = "watts" if name == "active_power" else _UNIT_OF[quantity]
     meaning = f"{_words(name)}{whole}, {statistic} of the window; in {unit}. The original's name."
-    return _gauge(f"{name}{'_three_phase' if whole else ''}_{statistic}", unit, _COMPATIBLE_LABELS, meaning)
+    return gauge(f"{name}{'_three_phase' if whole else ''}_{statistic}", unit, _COMPATIBLE_LABELS, meaning)
 
 
 COMPATIBLE_STREAMS: Final = {
@@ -290,6 +271,7 @@ GROUPS: Final[dict[str, tuple[Family, ...]]] = {
         RECEIVED, MISSING, LATE, RENUMBERED, DROPPED, COMPLETENESS, DELAY, LAST_FRAME, CONNECTED, RECONNECTS,
         DEVICE_INFO, BREAKER_RATING, NOMINAL_VOLTAGE,
     ),
+    "The fleet: racks, rows, halls, sites and feeds": FLEET,
     "The pipeline itself": (
         BUILD_INFO, STORED, SPOOLED, IN_FLIGHT, DROPS, *(family for family, _ in STORE),
         *(family for family, _ in QUEUES), RESTARTS,

@@ -18,7 +18,7 @@ from pipeline.core import families as known
 from pipeline.core.aggregation import Electrical, Summary
 from pipeline.core.balance import Balance
 from pipeline.core.config import Device, Metrics
-from pipeline.core.families import Family
+from pipeline.core.family import Family
 from pipeline.core.model import DROPS, QUANTITIES
 from pipeline.core.status import DeviceState
 

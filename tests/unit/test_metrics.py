@@ -14,6 +14,7 @@ from pipeline.core import families
 from pipeline.core.balance import Balance
 from pipeline.core.completeness import Completeness
 from pipeline.core.config import Device, Metrics
+from pipeline.core.fleet import families as fleet
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import DROPS, STREAMS, Tally
 from pipeline.core.status import DeviceState
@@ -173,7 +174,7 @@ def test_a_silent_device_loses_its_gauges_and_then_its_counters(age_us: int | No
     [
         (Metrics(), set(families.ALL)),
         (Metrics(compatible=False), set(families.ALL) - set(families.COMPATIBLE)),
-        (Metrics(families=("karman_*energy*",)), set(families.ENERGY)),
+        (Metrics(families=("karman_*energy*",)), {*families.ENERGY, fleet.ENERGY}),
         (
             Metrics(families=("karman_build_info", "real_power_pea?", "karman_build_*")),
             {families.BUILD_INFO, families.COMPATIBLE_STREAMS["peak"][5][0]},

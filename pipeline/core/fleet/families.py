@@ -1,0 +1,107 @@
+"""The metric families of a fleet; docs/fleet.md says how each figure is made.
+
+Labels: `level` is rack, row, hall, site or feed, `name` the one meant, `phase` A, B, C or `all`, their sum.
+
+Must not know: where values come from.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.core.family import counter, gauge
+
+_PLACE: Final = ("level", "name", "phase")
+WINDOWS: Final = ("1s", "1m", "15m")
+QUANTILES: Final = ("p50", "p95", "p99", "p999")
+MEMBERS: Final = gauge("karman_fleet_members", "devices", _PLACE, "Configured devices that have the phase.")
+PRESENT: Final = gauge(
+    "karman_fleet_members_present", "devices", _PLACE, "Devices in the sums of the newest second; others are unknown."
+)
+COVERAGE: Final = gauge(
+    "karman_fleet_coverage_ratio", "ratio", _PLACE, "Share of all members' cycles that are in the newest second."
+)
+POWER: Final = gauge(
+    "karman_fleet_real_power_watts", "watts", _PLACE, "Coincident real power of the members present, mean of a second."
+)
+PEAK: Final = tuple(
+    gauge(f"karman_fleet_real_power_peak_{window}_watts", "watts", _PLACE, f"Greatest cycle of the sum in {window}.")
+    for window in WINDOWS
+)
+TROUGH: Final = tuple(
+    gauge(
+        f"karman_fleet_real_power_trough_{window}_watts",
+        "watts",
+        _PLACE,
+        f"Least cycle of the sum in {window}, among those with the most members present.",
+    )
+    for window in WINDOWS
+)
+COINCIDENCE: Final = tuple(
+    gauge(
+        f"karman_fleet_coincidence_{window}_ratio",
+        "ratio",
+        _PLACE,
+        f"Peak of the sum over the sum of the members' peaks in {window}: below 1 they peak at different times.",
+    )
+    for window in WINDOWS
+)
+QUANTILE: Final = tuple(
+    gauge(
+        f"karman_fleet_real_power_{name}_watts",
+        "watts",
+        _PLACE,
+        f"{name[1:3]}{name[3:] and '.' + name[3:]} % of the cycles of the last 24 to 48 hours were below; within 1 %.",
+    )
+    for name in QUANTILES
+)
+ENERGY: Final = counter(
+    "karman_fleet_energy_joules", "joules", _PLACE, "Real energy of the members' cycles; nothing is made up for gaps."
+)
+CURRENT: Final = gauge(
+    "karman_fleet_current_amperes", "amperes", _PLACE, "Sum of the members' RMS currents, mean of a second."
+)
+IMBALANCE: Final = gauge(
+    "karman_fleet_current_imbalance_ratio",
+    "ratio",
+    _PLACE,
+    "Greatest deviation of a phase's current from the mean of the three, over that mean; `phase` is `all`.",
+)
+RATING: Final = gauge(
+    "karman_fleet_breaker_rating_amperes",
+    "amperes",
+    _PLACE,
+    "Configured rating of each phase: its own breaker's, else the sum of its devices'.",
+)
+UTILISATION: Final = gauge(
+    "karman_fleet_breaker_utilisation_ratio",
+    "ratio",
+    _PLACE,
+    "Current over rating; none while a member is missing.",
+)
+HEADROOM: Final = gauge(
+    "karman_fleet_breaker_headroom_amperes",
+    "amperes",
+    _PLACE,
+    "80 % of the rating, the continuous limit, less the current; none while a member is missing.",
+)
+DELAY: Final = gauge(
+    "karman_fleet_delay_seconds", "seconds", (), "How far the newest second of the sums is behind the present."
+)
+EXCLUDED: Final = counter(
+    "karman_fleet_excluded_rows",
+    "rows",
+    ("device", "reason"),
+    "Rows that are in no sum: `late`, `ahead` of the others, `untimed` or `unknown`; only reasons that occurred.",
+)
+CLOCK_OFFSET: Final = gauge(
+    "karman_device_clock_offset_seconds",
+    "seconds",
+    ("device",),
+    "How far a device's clock is ahead of the fleet's, estimated from arrivals; includes differences in transport.",
+)
+FLEET: Final = (
+    *(MEMBERS, PRESENT, COVERAGE, POWER, *PEAK, *TROUGH, *COINCIDENCE),
+    *(*QUANTILE, ENERGY, CURRENT, IMBALANCE, RATING, UTILISATION, HEADROOM),
+    *(DELAY, EXCLUDED, CLOCK_OFFSET),
+)

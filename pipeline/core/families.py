@@ -162,7 +162,10 @@ LAST_FRAME: Final = gauge(
 CONNECTED: Final = gauge("karman_device_connected", "1 or 0", ("device",), "1 while the ZeroMQ connection is up.")
 RECONNECTS: Final = counter("karman_reconnects", "connections", ("device",), "Connections made after the first.")
 DEVICE_INFO: Final = gauge(
-    "karman_device_info", "1", ("device", "endpoint", "topic", "rack", "feed"), "A configured device; 1."
+    "karman_device_info",
+    "1",
+    ("device", "endpoint", "topic", "rack", "feed", "row", "hall", "site"),
+    "A configured device and where it stands; 1.",
 )
 
 BUILD_INFO: Final = gauge("karman_build_info", "1", ("version",), "The version of the pipeline; 1.")

@@ -213,8 +213,10 @@ class _Samples:
         all_devices = labels(("device",), tuple((name,) for name in every))
         self._add(known.CONNECTED, all_devices, [float(snapshot.states[name].connected) for name in every])
         self._add(known.RECONNECTS, all_devices, [max(0, snapshot.states[name].connections - 1) for name in every])
-        configured = tuple((d.name, d.endpoint, d.topic, d.rack, d.feed) for d in snapshot.devices.values())
-        info = labels(("device", "endpoint", "topic", "rack", "feed"), configured)
+        configured = tuple(
+            (d.name, d.endpoint, d.topic, d.rack, d.feed, d.row, d.hall, d.site) for d in snapshot.devices.values()
+        )
+        info = labels(known.DEVICE_INFO.labels, configured)
         self._add(known.DEVICE_INFO, info, np.ones(len(configured)))
         ratings = labels(("device",), tuple((name,) for name in snapshot.devices))
         for family, attribute in ((known.BREAKER_RATING, "breaker_a"), (known.NOMINAL_VOLTAGE, "nominal_v")):

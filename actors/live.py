@@ -59,7 +59,7 @@ class LiveSource:
             "nominal_hz": self._config.nominal_hz,
             "grafana_url": self._config.grafana_url,
             "replay": {
-                "recording": replay["recording"],
+                "recording": replay["title"],
                 "simulated": replay["simulated"],
                 "finished": replay["finished"],
                 "scenarios": self._scenarios,

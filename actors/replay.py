@@ -40,9 +40,9 @@ class ReplayActor:
         self._recording, begin = self._settings.recording, None
         if self._before_restart:
             self._recording, begin = self._before_restart["recording"], Begin(**self._before_restart["begin"])
-        recording = load(self._recording)
-        self._simulated = recording.simulated
-        frames = Frames(recording, self._settings.mirror, begin)
+        loaded = load(self._recording)
+        self._title, self._simulated = loaded.name, loaded.simulated
+        frames = Frames(loaded, self._settings.mirror, begin)
         self._pace = Pace(0, rate_hz)
         self._publisher = Publisher([device.endpoint for device in config.devices], config.devices[0].topic)
         self._replayer = Replayer(frames, self._publisher, len(config.devices), end)
@@ -60,6 +60,7 @@ class ReplayActor:
         """What is known to have been published; `skipped` was due while no process of this actor was running."""
         return {
             "recording": self._recording,
+            "title": self._title,
             "simulated": self._simulated,
             "published": self._before + self._replayer.published,
             "skipped": self._replayer.skipped,
@@ -81,7 +82,7 @@ class ReplayActor:
         deadline_s = time.monotonic() + SWITCH_S
         while self._replayer.frames is playing and time.monotonic() < deadline_s:
             time.sleep(0.01)
-        self._recording, self._simulated = recording, loaded.simulated
+        self._recording, self._title, self._simulated = recording, loaded.name, loaded.simulated
         return self.stats()
 
     def stop(self) -> dict[str, Any]:

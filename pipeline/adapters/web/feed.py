@@ -61,7 +61,8 @@ class Viewer:
     def __init__(self) -> None:
         self.device: str | None = None
         self.fleet = False
-        self.fleet_known: tuple[str, ...] = ()  # the devices whose trend was sent
+        self.names: tuple[str, ...] = ()  # the devices that it was told of
+        self.fleet_known: tuple[str, ...] = ()  # those whose trend was sent
         self.dropped = 0
         self._blocks: deque[bytes] = deque()
         self._texts: dict[str, bytes] = {}  # by kind: only the newest counts
@@ -164,13 +165,16 @@ class Feed:
         figures = self.source.figures()
         if figures is None:
             return
+        if viewer.names != figures.devices:
+            viewer.names = figures.devices
+            viewer.text("names", names=figures.devices)
         said = figures.of(viewer.device) if viewer.device is not None else None
         viewer.text("now", **self.source.about(), device=said, dropped=viewer.dropped)
         if viewer.fleet:
             trend = {}
             if viewer.fleet_known != figures.devices:
                 viewer.fleet_known = figures.devices
-                trend = {"trend_w": self.source.trend()}
+                trend = {"trend_w": self.source.trend().round()}
             viewer.text("fleet", columns=figures.table(), **trend)
 
     async def _tick(self) -> None:

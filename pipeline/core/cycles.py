@@ -30,7 +30,7 @@ _UNKNOWN: Final = -1
 class Cycles:
     """n cycles of one device, in the order of time.
 
-    `time_us`: shape (n,). `sequence`: shape (n,), -1 where unknown; that of a cycle's first row. `values`: shape
+    `time_us`: shape (n,). `sequence`: shape (n,), -1 where unknown; the highest of the cycle's rows. `values`: shape
     (streams, channels, quantities, n), NaN where unknown, the quantities those of the model. A channel of which nothing
     is known is left out.
     """
@@ -98,7 +98,8 @@ def by_cycle(rows: pa.RecordBatch, streams: Sequence[str], group: str = "message
     key = (key.view(pa.int64()) if pa.types.is_timestamp(key.type) else key).to_numpy()
     _, first, cycle = np.unique(key, return_index=True, return_inverse=True)
     time_us = rows.column("time").view(pa.int64()).to_numpy()[first]
-    sequence = rows.column("sequence").fill_null(_UNKNOWN).to_numpy()[first]
+    sequence = np.full(len(first), _UNKNOWN, np.int64)
+    np.maximum.at(sequence, cycle, rows.column("sequence").fill_null(_UNKNOWN).to_numpy())
     cells = np.full((len(ordered), len(CHANNELS) * len(QUANTITIES), len(first)), np.nan, np.float32)
     if rows.num_rows:
         columns = [rows.column(name).to_numpy(zero_copy_only=False) for c in CHANNELS for name in value_columns(c)]

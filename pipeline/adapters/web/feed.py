@@ -13,7 +13,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
@@ -94,10 +94,14 @@ class Viewer:
 
 
 class Feed:
-    """Asks the source for what is on view, and hands it round."""
+    """Asks the source for what is on view, and hands it round.
+
+    `now_us`: the clock by which a window reaches back.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
+        self.now_us: Callable[[], int] = lambda: time.time_ns() // 1000
         self.viewers: set[Viewer] = set()
         self._marks: dict[str, int] = {}
         self._told: Figures | None = None
@@ -116,16 +120,16 @@ class Feed:
     async def watch(self, viewer: Viewer, device: str | None, window_us: int) -> None:
         """Show a device to a viewer: its last seconds at once, older ones when the database has answered."""
         viewer.device = device
+        self.tell(viewer)
         if device is None:
             return
-        self.tell(viewer)
         newest = await self.last(device)
         if viewer.device != device:
             return
         for part in _parts(newest):
             viewer.block(to_block(part, device=device))
-        to_us = int(newest.time_us[0]) if len(newest) else time.time_ns() // 1000
-        from_us = time.time_ns() // 1000 - min(window_us, LONGEST_US)
+        to_us = int(newest.time_us[0]) if len(newest) else self.now_us()
+        from_us = self.now_us() - min(window_us, LONGEST_US)
         if from_us < to_us:
             try:
                 async with self._readers:
@@ -150,7 +154,7 @@ class Feed:
             KarmanError: the database does not answer.
         """
         newest = await self.last(device)
-        end_us = int(newest.time_us[-1]) + 1 if len(newest) else time.time_ns() // 1000
+        end_us = int(newest.time_us[-1]) + 1 if len(newest) else self.now_us()
         first_us = int(newest.time_us[0]) if len(newest) else end_us
         from_us = end_us - span_us
         newest = newest.between(from_us, end_us)

@@ -65,6 +65,8 @@ class LiveSocket:
         """Do what a viewer asks for; False where it cannot be understood."""
         try:
             wish = orjson.loads(text)
+            if not isinstance(wish, dict):
+                return False
             if "fleet" in wish:
                 viewer.fleet, viewer.fleet_known = bool(wish["fleet"]), ()
                 self._feed.tell(viewer)

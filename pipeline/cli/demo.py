@@ -19,6 +19,7 @@ from pipeline.adapters.secrets import read_token
 from pipeline.adapters.timescale import schema
 from pipeline.adapters.web import check_port, get_json
 from pipeline.cli import session
+from pipeline.cli.browser import open_page
 from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
 from pipeline.core.errors import InputError
 
@@ -46,11 +47,13 @@ def demo(
     devices: Annotated[int, typer.Option(min=1, max=256, help="How many devices play it, each on a port.")] = 1,
     speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time.")] = 1.0,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to play; else until Ctrl-C.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /metrics and the status.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the live page and /metrics.")] = DEFAULT_PORT,
+    browser: Annotated[bool, typer.Option(help="Open the live page in a browser.")] = True,
+    grafana_url: Annotated[str | None, typer.Option(help="Where Grafana is: the live page links to it.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
 ) -> None:
-    """Replay a simulated GPU server over real ZeroMQ into an embedded PostgreSQL and /metrics.
+    """Replay a simulated GPU server over real ZeroMQ into an embedded PostgreSQL, a live page and /metrics.
 
     From another terminal, 'karman demo switch SCENARIO' plays another one at once.
     """
@@ -78,13 +81,18 @@ def demo(
             time.time_ns() // 1000,
             http_port=port,
             replay=Replay(scenario, speed=speed, duration_s=duration),
+            grafana_url=grafana_url,
             spool_dir=str(data_dir / "spool"),
         )
         launch.start(config)
-        console.print(f"started in {time.monotonic() - began_s:.1f} s; look further with")
-        console.print(f"  http://127.0.0.1:{port}/metrics", soft_wrap=True)
+        page = f"http://127.0.0.1:{port}/"
+        console.print(f"started in {time.monotonic() - began_s:.1f} s; every cycle, live: {page}", soft_wrap=True)
+        console.print("look further with")
+        console.print(f"  {page}metrics", soft_wrap=True)
         console.print(f'  {_psql()} "{dsn}" -c "{EXAMPLE_QUERY}"', soft_wrap=True)
         console.print(f"  karman status{'' if port == DEFAULT_PORT else f' --port {port}'}", soft_wrap=True)
+        if browser:
+            open_page(page, console)
         console.print("Ctrl-C ends it." if duration is None else f"It ends after {duration:g} s, or with Ctrl-C.")
         try:
             session.watch(config, console, wanted)

@@ -40,8 +40,8 @@ def run(
         typer.Option(envvar="KARMAN_DSN", help="postgresql://USER@HOST:PORT/DATABASE; better in KARMAN_DSN."),
     ] = None,
     topic: Annotated[str, typer.Option(help="The devices' ZeroMQ topic; may be empty.")] = DEFAULT_TOPIC,
-    host: Annotated[str, typer.Option(help="Address to serve /metrics and the status on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of /metrics and the status.")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="Address to serve the live page and /metrics on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the live page and /metrics.")] = DEFAULT_PORT,
     devices_per_actor: Annotated[int, typer.Option(min=1, max=1024, help="Devices that share an ingest.")] = 1,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to run; else until Ctrl-C.")] = None,
     spool_dir: Annotated[Path | None, typer.Option(help="Where batches wait while the database is away.")] = None,
@@ -52,6 +52,7 @@ def run(
         list[str] | None, typer.Option(help="Names of metrics to expose, as patterns with *; may be repeated.")
     ] = None,
     compatible_metrics: Annotated[bool, typer.Option(help="Expose the original's metric names too.")] = True,
+    grafana_url: Annotated[str | None, typer.Option(help="Where Grafana is: the live page links to it.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Ask clients of the port for the token in this file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
 ) -> None:
@@ -77,6 +78,7 @@ def run(
             host,
             port,
             token=read_token(token_file),
+            grafana_url=grafana_url,
             mains_hz=mains_hz,
             devices_per_actor=devices_per_actor,
             metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
@@ -89,7 +91,7 @@ def run(
     prepare(config.dsn, spool, console)
     with launch.local_ray(), session.ending() as wanted:
         launch.start(config)
-        address = f"http://{config.http_host}:{config.http_port}/metrics"
+        address = f"http://{config.http_host}:{config.http_port}/"
         console.print(f"running; {address} and 'karman status' tell more. Ctrl-C ends it.")
         if duration is not None:
             session.end_after(duration, wanted)

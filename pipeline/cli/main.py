@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from typer.exceptions import TyperException
 
 import pipeline
 from pipeline.cli import bench, check, db, demo, metrics, recordings, replay, run, status
@@ -49,9 +50,19 @@ def _options(
 def main() -> None:
     """Run the command line; what is wrong is one line on standard error, never a traceback."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except KarmanError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]karman:[/red] {escape(str(error))}")
+        _say(str(error))
         sys.exit(2 if isinstance(error, InputError) else 1)
-    except KeyboardInterrupt:
+    except TyperException as error:
+        usage: Any = error  # has more than its public base tells; without a message the help was shown
+        if message := usage.format_message().rstrip("."):
+            seeing = f"; see '{usage.ctx.command_path} --help'" if usage.ctx else ""
+            _say(message[0].lower() + message[1:] + seeing)
+        sys.exit(usage.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
+
+
+def _say(message: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]karman:[/red] {escape(message)}")

@@ -57,6 +57,9 @@ def test_one_clear_line(
     assert said in output
     assert "Traceback" not in output
     assert "hunter2" not in output
+    said_of = done.stderr.splitlines()  # none where the findings are what was asked for
+    assert len(said_of) <= 1
+    assert all(line.startswith("karman: ") for line in said_of)
 
 
 def test_a_right_fleet_file_is_told_what_it_means(karman: Callable[..., subprocess.CompletedProcess[str]]) -> None:

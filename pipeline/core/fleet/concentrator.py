@@ -1,0 +1,150 @@
+"""Brings the cycles of many devices onto one grid in time, so that they can be added up.
+
+The grid divides each second of UTC into as many slots as the mains has cycles. A cycle covers the time from its start
+to the start of its successor, or a nominal period where that is further off or did not come, and gives each slot its
+power times their overlap: what the slots hold is exactly the sum of power times duration of the cycles. It is counted
+in whole milliwatts, milliamperes and fractions of a microsecond, so that any order of adding gives the same.
+
+Must not know: devices, phases, topology, wall clocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+SLOT: Final = 1_000_000  # units of time in a slot: with n slots a second one is 1/n microseconds
+BEHIND_S: Final = 2  # before the first row: others may be so much older
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Cycles of many series, in any order; arrays of shape (rows,).
+
+    `time_us` as the device's clock had it; `shift_us` is added to it on the grid. `current_ma` is negative where it is
+    unknown.
+    """
+
+    series: Ints
+    time_us: Ints
+    shift_us: Ints
+    power_mw: Ints
+    current_ma: Ints
+
+    def at(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Rows:
+        """The chosen rows."""
+        return Rows(*(getattr(self, name)[index] for name in self.__slots__))
+
+    @staticmethod
+    def joined(parts: list[Rows]) -> Rows:
+        """The rows of all parts."""
+        return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Rows.__slots__))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """A second of all series, each array of shape (series, slots).
+
+    `covered`: time of the slot that cycles cover, `SLOT` if all of it. `energy`: milliwatts times that, `charge`:
+    milliamperes times that. `dark`, of shape (series,): some current was unknown.
+    """
+
+    second: int
+    covered: Ints
+    energy: Ints
+    charge: Ints
+    dark: NDArray[np.bool_]
+
+
+class Concentrator:
+    """Holds the seconds that are still open. Mutators: `push` and `close`.
+
+    Args:
+        period_us: the nominal duration of a cycle of each series, shape (series,).
+        slots: of a second.
+        ahead_s: seconds that may be open at a time; what is further ahead is turned away.
+        closed: the last second that is closed already; None: the first row decides.
+    """
+
+    def __init__(self, period_us: NDArray[np.float64], slots: int, ahead_s: int, closed: int | None = None) -> None:
+        self._slots = slots
+        self._period = np.rint(period_us * slots).astype(np.int64)
+        self._ahead_s = ahead_s
+        self._waiting: list[Rows] = []  # among them, after `_settle`, the newest of each series
+        self._open: dict[int, Cells] = {}
+        self.closed = closed
+
+    def push(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Take in cycles. Answers which came too late and which are too far ahead, and are left out."""
+        start_us = rows.time_us + rows.shift_us
+        if self.closed is None and len(start_us):
+            # The median: one clock that is ahead must not close the door to all others.
+            self.closed = int(np.sort(start_us)[len(start_us) // 2]) // 1_000_000 - 1 - BEHIND_S
+        first_us = ((self.closed or 0) + 1) * 1_000_000
+        late = start_us < first_us
+        ahead = start_us >= first_us + self._ahead_s * 1_000_000
+        kept = ~(late | ahead)
+        self._waiting.append(rows if kept.all() else rows.at(kept))
+        return late, ahead
+
+    def close(self, second: int) -> Cells:
+        """The next second, which takes no more rows from now on; empty if there were none.
+
+        Raises:
+            ValueError: it is closed already.
+        """
+        if self.closed is not None and second <= self.closed:
+            raise ValueError(f"second {second} is closed")
+        self._settle((second + 1) * 1_000_000)
+        self.closed = second
+        for old in [number for number in self._open if number < second]:
+            del self._open[old]
+        cells = self._open.pop(second, None)
+        return self._cells(second) if cells is None else cells
+
+    def _settle(self, until_us: int) -> None:
+        """Lay all cycles onto the grid whose successors are known, and those that began before `until_us`."""
+        if not self._waiting:
+            return
+        rows = Rows.joined(self._waiting)
+        rows = rows.at(np.lexsort((rows.time_us, rows.series)))
+        newest = np.append(rows.series[1:] != rows.series[:-1], True)[: len(rows.series)]
+        step = np.append(np.diff(rows.time_us), 0)[: len(rows.series)] * self._slots
+        period = self._period[rows.series]
+        regular = ~newest & (2 * step >= period) & (2 * step <= 3 * period)
+        done = ~newest | (rows.time_us + rows.shift_us < until_us)
+        self._lay(rows.at(done), np.where(regular, step, period)[done])
+        self._waiting = [rows.at(~done)]
+
+    def _lay(self, rows: Rows, duration: Ints) -> None:
+        if len(duration) == 0:
+            return
+        start = (rows.time_us + rows.shift_us) * self._slots
+        end = start + duration
+        for ahead in range(int(-(-duration.max() // SLOT)) + 1):
+            slot = start // SLOT + ahead
+            overlap = np.minimum(end, (slot + 1) * SLOT) - np.maximum(start, slot * SLOT)
+            second = slot // self._slots
+            for number in range(int(second.min()), int(second.max()) + 1):
+                mine = np.flatnonzero((overlap > 0) & (second == number))
+                if len(mine):
+                    self._add(number, rows.at(mine), slot[mine] % self._slots, overlap[mine])
+
+    def _add(self, second: int, rows: Rows, slot: Ints, overlap: Ints) -> None:
+        cells = self._open.get(second)
+        if cells is None:
+            cells = self._open[second] = self._cells(second)
+        cell = rows.series * self._slots + slot
+        for values, of in ((overlap, cells.covered), (overlap * rows.power_mw, cells.energy)):
+            np.add.at(of.reshape(-1), cell, values)
+        np.add.at(cells.charge.reshape(-1), cell, overlap * np.maximum(rows.current_ma, 0))
+        cells.dark[rows.series[rows.current_ma < 0]] = True
+
+    def _cells(self, second: int) -> Cells:
+        shape = (len(self._period), self._slots)
+        covered, energy, charge = np.zeros((3, *shape), np.int64)
+        return Cells(second, covered, energy, charge, np.zeros(shape[0], bool))

@@ -1,0 +1,133 @@
+"""Who belongs where: from configured devices to index arrays, so that adding up is a gather and a sum.
+
+A *series* is a device's stream that is some phase's. A *member* is a device in one phase, or in `all`, its phases
+together. A *place* is a rack, row, hall, site or feed in one phase or `all`; it has the members that stand there.
+
+Must not know: time, power.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.core.config import LEVELS, PHASES, Breaker, Device
+from pipeline.core.keys import Key
+
+ALL: Final = "all"  # the phases together
+WHOLE: Final = "fleet"  # the site of devices that have none, where no device has any place
+
+
+class Place(NamedTuple):
+    """What is summed up: `phase` is A, B, C or `all`."""
+
+    level: str
+    name: str
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """A partition of rows that may overlap: group g has `rows[starts[g]:starts[g + 1]]`, at least one."""
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[int]]) -> Groups:
+        """From lists of row numbers."""
+        sizes = [len(group) for group in groups]
+        return cls(
+            np.array([row for group in groups for row in group], np.int64),
+            np.cumsum([0, *sizes[:-1]]).astype(np.int64) if sizes else np.empty(0, np.int64),
+        )
+
+    def sum(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sum of each group's rows, shape (groups, ...)."""
+        if len(self.starts) == 0:
+            return np.empty((0, *values.shape[1:]), values.dtype)
+        return np.add.reduceat(values[self.rows], self.starts, axis=0)
+
+    def least(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The least of each group's rows."""
+        if len(self.starts) == 0:
+            return np.empty((0, *values.shape[1:]), values.dtype)
+        return np.minimum.reduceat(values[self.rows], self.starts, axis=0)
+
+
+class Membership:
+    """Index arrays of a fleet, in a defined order: devices as given, places by level, name and phase.
+
+    Args:
+        devices: those of this shard.
+        streams: the pipeline's, to which the devices' phases belong.
+        mains_hz: of devices that do not say otherwise.
+    """
+
+    def __init__(self, devices: Sequence[Device], streams: Sequence[str], mains_hz: float) -> None:
+        self.devices = tuple(device.name for device in devices)
+        placed = any(getattr(device, level) for device in devices for level in LEVELS)
+        self._series: dict[Key, int] = {}
+        of_member: list[list[int]] = []
+        of_place: dict[Place, list[int]] = defaultdict(list)
+        device_of: list[int] = []
+        period_us: list[float] = []
+        channels: list[tuple[bool, bool]] = []
+        for index, device in enumerate(devices):
+            by_phase: dict[str, list[int]] = defaultdict(list)
+            for stream, phase in zip(streams, device.phases, strict=False):
+                if phase:
+                    self._series[device.name, stream] = row = len(self._series)
+                    by_phase[phase].append(row)
+                    device_of.append(index)
+                    period_us.append(1e6 / (device.mains_hz or mains_hz))
+                    channels.append(("a" in device.channels, "b" in device.channels))
+            if by_phase:
+                by_phase[ALL] = [row for phase in PHASES for row in by_phase.get(phase, ())]
+            for phase, rows in by_phase.items():
+                for level in LEVELS:
+                    name = getattr(device, level) or ("" if placed or level != "site" else WHOLE)
+                    if name:
+                        of_place[Place(level, name, phase)].append(len(of_member))
+                of_member.append(rows)
+        self.places = tuple(sorted(of_place, key=lambda p: (LEVELS.index(p.level), p.name, p.phase)))
+        self.members = Groups.of(of_member)  # of series
+        self.standing = Groups.of([of_place[place] for place in self.places])  # of members
+        self.device_of = np.array(device_of, np.int64)  # of each series
+        self.period_us = np.array(period_us, np.float64)
+        self.channels = np.array(channels, bool).reshape(-1, 2)
+        self.member_count = len(of_member)
+        self.counts = np.array([len(of_place[place]) for place in self.places], np.int64)
+
+    def series(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
+        """The series of each row of a batch with dictionary columns `device` and `stream`; -1 where it is none."""
+        device, stream = batch.column("device"), batch.column("stream")
+        devices, streams = device.dictionary.to_pylist(), stream.dictionary.to_pylist()
+        table = np.array([[self._series.get((d, s), -1) for s in streams] for d in devices], np.int64)
+        table = table.reshape(len(devices), len(streams))
+        return table[device.indices.to_numpy(), stream.indices.to_numpy()]
+
+    def __len__(self) -> int:
+        return len(self._series)
+
+
+def ratings_a(places: Sequence[Place], devices: Sequence[Device], breakers: Sequence[Breaker]) -> NDArray[np.float64]:
+    """The rating of each place and phase: its own breaker's, else the sum of its devices'; NaN where one has none.
+
+    A place's `all` has none: phases do not add up to one current.
+    """
+    own: Mapping[tuple[str, str], float] = {(breaker.level, breaker.name): breaker.rating_a for breaker in breakers}
+    summed: dict[Place, float] = defaultdict(float)
+    for device in devices:
+        for level in LEVELS:
+            for phase in set(device.phases) - {""}:
+                summed[Place(level, getattr(device, level), phase)] += device.breaker_a or np.nan
+    return np.array(
+        [np.nan if p.phase == ALL else own.get((p.level, p.name), summed.get(p, np.nan)) for p in places], np.float64
+    )

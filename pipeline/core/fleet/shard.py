@@ -1,0 +1,158 @@
+"""A part of a fleet: takes in rows of its devices, answers the sums of each second once it has waited for it.
+
+Must not know: Ray, clocks (`now` comes in), what is told of the sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.core.config import Device, Fleet
+from pipeline.core.fleet import sums
+from pipeline.core.fleet.clocks import Clocks, fleet_delay_us
+from pipeline.core.fleet.concentrator import SLOT, Concentrator, Ints, Rows
+from pipeline.core.fleet.membership import Membership
+from pipeline.core.fleet.sums import Sums
+from pipeline.core.fleet.windows import NONE, Greatest
+from pipeline.core.model import CHANNELS, Flag
+
+# Columns of a batch, beside those of `FIGURES`.
+KEYS: Final = ("time", "received", "device", "stream", "flags")
+FIGURES: Final = tuple(f"{channel}_{name}" for channel in CHANNELS for name in ("real_power_w", "rms_current_a"))
+LARGEST_W: Final = 1e7  # of a series: beyond it is no measurement, and whole numbers would overflow
+LARGEST_A: Final = 1e6
+MOST_SLOTS: Final = 1000  # of a second, for replays that run fast; several cycles then share a slot
+AHEAD_US: Final = 3_000_000  # a clock so far ahead of the others' is wrong; its rows would be kept for long
+OPEN_S: Final = 60  # seconds that may be open: a receiver that stalled for so long has lost them anyway
+
+LATE: Final = "late"  # its second was told already
+AHEAD: Final = "ahead"
+UNTIMED: Final = "untimed"  # without a time of its own nobody knows with what it coincided
+UNKNOWN: Final = "unknown"  # no real power, or an impossible one
+REASONS: Final = (LATE, AHEAD, UNTIMED, UNKNOWN)
+
+
+class FleetShard:
+    """Mutators: `push` and `advance`.
+
+    Args:
+        devices: of this shard; those of a rack belong into one.
+        streams: the pipeline's.
+        mains_hz: cycles a second, which is also how many slots the grid has.
+        settings: how long to wait, whether to correct clocks.
+        closed: the last second that a predecessor told.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        streams: Sequence[str],
+        mains_hz: float,
+        settings: Fleet,
+        closed: int | None = None,
+    ) -> None:
+        self.membership = membership = Membership(devices, streams, mains_hz)
+        self.slots = min(MOST_SLOTS, max(1, round(mains_hz)))
+        self._settings = settings
+        self._grid = Concentrator(membership.period_us, self.slots, OPEN_S, closed)
+        self._clocks = Clocks(len(membership.devices))
+        self._shift_us = np.zeros(len(membership.devices), np.int64)
+        self._peaks = Greatest(membership.member_count)
+        self._begun = closed is not None
+        self.excluded = np.zeros((len(REASONS), len(membership.devices)), np.int64)
+
+    @property
+    def closed(self) -> int | None:
+        """The last second that was told; None before the first row."""
+        return self._grid.closed
+
+    def push(self, batch: pa.RecordBatch, counted: bool = False) -> None:
+        """Take in rows with `KEYS` and those of `FIGURES` that any device uses.
+
+        Args:
+            counted: a predecessor had them: what is late among them was told.
+        """
+        series = self.membership.series(batch)
+        known = np.flatnonzero(series >= 0)
+        series = series[known]
+        device = self.membership.device_of[series]
+        time_us, received_us = (batch.column(name).view(pa.int64()).to_numpy()[known] for name in ("time", "received"))
+        own = batch.column("flags").to_numpy()[known] & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) == 0
+        self._clocks.push(device[own], time_us[own], received_us[own])
+        power_w, current_a = self._figures(batch, known, series)
+        possible = np.abs(power_w) <= LARGEST_W  # also False for NaN
+        start_us = time_us + self._shift_us[device]
+        ahead = own & (start_us - received_us + fleet_delay_us(self._clocks.delays_us()) > AHEAD_US)
+        usable = own & possible & ~ahead
+        current_known = (current_a >= 0) & (current_a <= LARGEST_A)
+        rows = Rows(
+            series[usable],
+            time_us[usable],
+            self._shift_us[device[usable]],
+            np.rint(power_w[usable] * 1000).astype(np.int64),
+            np.where(current_known, np.rint(np.where(current_known, current_a, 0) * 1000), -1).astype(np.int64)[usable],
+        )
+        late, beyond = self._grid.push(rows)
+        chosen = device[usable]
+        if not counted:
+            self._exclude(LATE, chosen[late])
+        self._exclude(AHEAD, np.concatenate([device[ahead & possible], chosen[beyond]]))
+        self._exclude(UNTIMED, device[~own])
+        self._exclude(UNKNOWN, device[own & ~possible])
+
+    def advance(self, now_us: int) -> list[Sums]:
+        """The sums of all seconds that were waited for long enough. `now_us` is by the clock that gave `received`."""
+        delays_us = self._clocks.delays_us()
+        if self._settings.correct_clocks:
+            self._correct(fleet_delay_us(delays_us) - delays_us)
+        if self._grid.closed is None:
+            return []
+        there_us = now_us - fleet_delay_us(delays_us)  # as the fleet's clocks have it
+        until = int((there_us - self._settings.wait_s * 1e6) // 1_000_000)
+        found = []
+        open_until = self._grid.closed + OPEN_S + 2
+        for second in range(self._grid.closed + 1, until):
+            if open_until < second < until - 1:
+                continue  # nothing can be there
+            cells = self._grid.close(second)
+            members = sums.of_members(self.membership, cells)
+            own_peak = np.where(members.present > 0, members.power_mw, NONE).max(axis=1, initial=NONE)
+            peaks_mw = self._peaks.push(second, own_peak)
+            part = sums.of_places(self.membership, cells, members, np.where(peaks_mw == NONE, 0, peaks_mw))
+            self._begun = self._begun or bool(part.covered.any())
+            if self._begun:  # before the first cycle there is nothing to tell
+                found.append(part)
+        return found
+
+    def offsets_us(self) -> NDArray[np.float64]:
+        """How far each device's clock is ahead of the fleet's, in the order of the devices; NaN where unknown."""
+        return self._clocks.offsets_us()
+
+    def _figures(
+        self, batch: pa.RecordBatch, known: Ints, series: Ints
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Power and current of each row, its device's channels added up; NaN where one is unknown."""
+        power_w, current_a = np.zeros((2, len(known)))
+        for column, channel in enumerate(CHANNELS):
+            used = self.membership.channels[series, column]
+            if not used.any():
+                continue
+            for total, name in ((power_w, "real_power_w"), (current_a, "rms_current_a")):
+                values = batch.column(f"{channel}_{name}").to_numpy(zero_copy_only=False)[known]
+                total += np.where(used, values, 0.0)
+        return power_w, current_a
+
+    def _exclude(self, reason: str, device: Ints) -> None:
+        if len(device):
+            self.excluded[REASONS.index(reason)] += np.bincount(device, minlength=self.excluded.shape[1])
+
+    def _correct(self, offsets_us: NDArray[np.float64]) -> None:
+        """Follow the estimates, in steps of half a slot: each step shifts cycles against their predecessors."""
+        wanted = np.where(np.abs(offsets_us) <= self._settings.max_offset_s * 1e6, -offsets_us, 0.0)
+        far = np.abs(wanted - self._shift_us) > SLOT / self.slots / 2
+        self._shift_us = np.where(far, np.rint(np.nan_to_num(wanted)), self._shift_us).astype(np.int64)

@@ -1,0 +1,124 @@
+"""What is kept of the sums: windows and percentiles against plain statements of them, totals that outlive a process."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.config import Fleet
+from pipeline.core.fleet import checkpoint
+from pipeline.core.fleet.percentiles import BUCKETS, GROWTH, QUANTILES, Histograms, quantiles_w
+from pipeline.core.fleet.summary import FleetSummary, Totals
+from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost
+from tests.fleets import START_S, Run, cycles, devices
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from([1, 1, 1, 2, 59, 60, 500, 901]), st.integers(-50, 50), st.integers(0, 3)), max_size=40
+)
+
+
+@given(STEPS)
+def test_windows_are_what_they_say(steps: list[tuple[int, int, int]]) -> None:
+    greatest, least = Greatest(1), LeastOfMost(1)
+    second = START_S
+    seen: list[tuple[int, int, int]] = []
+    for step, value, members in steps:
+        second += step
+        seen.append((second, value if members else NONE, members))
+        peaks = greatest.push(second, np.array([value if members else NONE]))
+        troughs = least.push(second, np.array([value]), np.array([members]))
+        for column, window in enumerate(WINDOWS_S):
+            recent = [(v, m) for at, v, m in seen if at > second - window]
+            most = max(m for _, m in recent)
+            assert peaks[0, column] == max(v for v, _ in recent)
+            assert troughs[0, column] == (min(v for v, m in recent if m == most) if most else NONE)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=200), st.integers(0, 200))
+def test_percentiles_are_within_a_percent_and_merge_exactly(values_mw: list[int], cut: int) -> None:
+    whole, first, second = Histograms(1), Histograms(1), Histograms(1)
+    for histograms, values in ((whole, values_mw), (first, values_mw[:cut]), (second, values_mw[cut:])):
+        histograms.push(np.array([values], np.int64), np.ones((1, len(values)), bool))
+    first.merge(second.counts)
+    assert np.array_equal(first.counts, whole.counts)
+    told = quantiles_w(whole.counts)[0]
+    ordered = np.sort(values_mw) / 1000
+    for quantile, watts in zip(QUANTILES, told, strict=True):
+        true_w = ordered[int(np.ceil(quantile * len(ordered))) - 1]
+        assert abs(watts - true_w) <= max(1.0, abs(true_w) * (GROWTH**0.5 - 1) * (1 + 1e-9))
+
+
+def test_no_percentile_of_nothing_and_a_gigawatt_is_the_end_of_the_scale() -> None:
+    histograms = Histograms(2)
+    histograms.push(np.array([[10**15], [5]]), np.array([[True], [False]]))
+    told = quantiles_w(histograms.counts)
+    assert told[0, 0] == pytest.approx(1e9, rel=0.02)
+    assert np.isnan(told[1]).all()
+
+
+def test_percentiles_reach_back_one_period_to_two() -> None:
+    fleet = devices(1, 1)
+    run = Run(fleet, Fleet(percentile_s=4))
+    power_w = np.repeat(np.array([100.0, 100, 100, 100, 200, 200, 200, 200, 400, 400, 400, 400]), 60)
+    run.feed(cycles(fleet, np.tile(power_w[None, :, None], (1, 1, 3))), rest_s=1.5)
+    median = run.summary.quantiles_w()[run.row("rack", "r0", "A"), 0]
+    assert median == pytest.approx(200.0, rel=0.01)  # of the four seconds at 200 W and those at 400 W
+
+
+def test_a_successor_goes_on_with_energy_and_percentiles() -> None:
+    """The process ends in the middle; rows are sent again from before the second that was told last."""
+    fleet = devices(2, 2)
+    rng = np.random.default_rng(3)
+    given = cycles(fleet, rng.uniform(0, 9000, (4, 60 * 12, 3)))
+    whole = Run(fleet)
+    whole.feed(given)
+    first = Run(fleet)
+    cut_us = (START_S + 6) * 1_000_000 + 400_000
+    first.feed(given.at(given.received_us < cut_us), rest_s=0)
+    kept = checkpoint.from_bytes(checkpoint.to_bytes(first.summary.totals()))
+    after = Run(fleet, closed=kept.closed)
+    places, slots = after.shard.membership.places, after.shard.slots
+    after.summary = FleetSummary(places, slots, np.full(len(places), np.nan), Fleet().percentile_s, kept)
+    again = given.at(given.received_us >= cut_us - 5_000_000)
+    counted = again.received_us < cut_us
+    after.shard.push(again.at(counted).batch(), counted=True)
+    after.feed(again.at(~counted))
+    assert after.figures[-1].second == whole.figures[-1].second
+    assert np.array_equal(after.figures[-1].total_energy_j, whole.figures[-1].total_energy_j)
+    assert np.array_equal(after.summary.quantiles_w(), whole.summary.quantiles_w())
+    assert after.shard.excluded.sum() == 0
+
+
+def test_totals_follow_their_places_when_devices_come_and_go() -> None:
+    before = Run(devices(3, 2))
+    before.feed(cycles(devices(3, 2), np.full((6, 240, 3), 1000.0)))
+    kept = before.summary.totals()
+    places = Run(devices(2, 2)).shard.membership.places
+    after = FleetSummary(places, 60, np.full(len(places), np.nan), Fleet().percentile_s, kept).totals()
+    for index, place in enumerate(places):
+        assert np.array_equal(after.energy[index], kept.energy[kept.places.index(place)])
+        assert np.array_equal(after.counts[:, index], kept.counts[:, kept.places.index(place)])
+
+
+def test_totals_of_another_grid_are_not_gone_on_from() -> None:
+    totals = Totals((), 0, 50, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32))
+    with pytest.raises(ValueError, match="50 slots"):
+        FleetSummary((), 60, np.empty(0), 60, totals)
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 100])
+def test_bytes_that_are_no_totals(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not the totals|pickle"):
+        checkpoint.from_bytes(data)
+
+
+def test_totals_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    totals = Totals((), 0, 60, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32))
+    monkeypatch.setattr(checkpoint, "VERSION", 2)
+    data = checkpoint.to_bytes(totals)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="version 2, this program reads 1"):
+        checkpoint.from_bytes(data)

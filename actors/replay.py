@@ -128,5 +128,5 @@ class ReplayActor:
             opening = ray.get(topology.find(topology.STORE).open.remote(topology.REPLAY, devices), timeout=30)
         except (ray.exceptions.RayError, ValueError):
             return None
-        positions = [p for p in opening["positions"].get("cycle", {}).values() if p.time_us >= self._config.run_us]
+        positions = [p for p in opening.positions.get("cycle", {}).values() if p.time_us >= self._config.run_us]
         return max(positions, key=lambda position: position.time_us, default=None)

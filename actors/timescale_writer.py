@@ -15,6 +15,7 @@ from pipeline.adapters.deposit import Deposit
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delivery import Inbox
 from pipeline.core.envelope import unpack
+from pipeline.core.intake import Opening
 
 OPEN_PATIENCE_S: Final = 3.0  # a restarted ingest must receive again within seconds, database or not
 
@@ -33,14 +34,14 @@ class TimescaleWriterActor:
         self._inbox = Inbox()
         self._last: dict[str, Future[None]] = {}  # by producer
 
-    async def open(self, producer: str, devices: Sequence[str]) -> dict[str, Any]:
-        """A new epoch for a producer, and where the streams of its devices stand."""
+    async def open(self, producer: str, devices: Sequence[str]) -> Opening:
+        """A new epoch for a producer, and how far its devices have come. Whoever had the name before is fenced."""
         self._inbox.begin(producer, time.time_ns() // 1000)  # from now on the predecessor's calls are refused
         if producer in self._last:  # what it had handed over counts: wait for it, or positions would be too old
             await asyncio.wait([asyncio.wrap_future(self._last[producer])], timeout=OPEN_PATIENCE_S)
-        epoch, positions = await asyncio.to_thread(self._deposit.opening, producer, list(devices), OPEN_PATIENCE_S)
-        self._inbox.begin(producer, epoch)
-        return {"epoch": epoch, "positions": positions}
+        opening = await asyncio.to_thread(self._deposit.opening, producer, list(devices), OPEN_PATIENCE_S)
+        self._inbox.begin(producer, opening.epoch)
+        return opening
 
     async def write(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Keep a batch; answers, once it is safe, the number expected next."""

@@ -15,12 +15,11 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline.adapters.spool import Spool
@@ -31,9 +30,10 @@ from pipeline.adapters.timescale.store import Store
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.errors import SpoolError, StorageError
-from pipeline.core.intake import concatenate
+from pipeline.core.intake import Opening, concatenate
 from pipeline.core.keys import Key
 from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Account, Batch, Drop, Tally, merged, total, without_rows
+from pipeline.core.progress import Progress, advance, furthest
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,6 @@ LARGEST_TRANSACTION: Final = 64  # batches: more would only hold back the first 
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 10.0
 IDLE_S: Final = 0.5
-
-Positions = dict[str, dict[Key, Position]]  # by product
 
 
 @dataclass(slots=True)
@@ -87,7 +85,8 @@ class Deposit:
         self._store: Store | None = None
         self._database = threading.RLock()  # the store is used by the depositing thread and by `opening`
         self._oldest: dict[Account, int] = {}  # the oldest number that each producer may still send
-        self._spooled: Positions = {"cycle": {}, "spectrum": {}}
+        self._handed = Progress()  # by what this process was given
+        self._left = Progress()  # by what an earlier one left in the spool
         self._spooled_tallies: dict[Account, Tally] = {}
         self._accounts: dict[Account, Tally] | None = None  # None until the ledger was read
         self._migrated = False
@@ -119,31 +118,38 @@ class Deposit:
             self._oldest[batch.producer, batch.epoch] = oldest
             self._queue.append((batch, future))
             self._wake.notify()
+        self._handed.note(batch)
         return future
 
-    def opening(self, producer: str, devices: Sequence[str], patience_s: float) -> tuple[int, Positions]:
-        """A new epoch for a producer, and where the streams of its devices stand, in the database and the spool."""
+    def opening(self, producer: str, devices: Sequence[str], patience_s: float) -> Opening:
+        """A new epoch for a producer, and how far the streams of its devices have come.
+
+        That is told by the database, the spool, and by what was handed in, which may be on its way to either.
+        """
         epoch = time.time_ns() // 1000
-        found: Positions = {"cycle": {}, "spectrum": {}}
+        known: dict[str, dict[Key, Position]] = {"cycle": {}, "spectrum": {}}
+        totals: dict[str, Tally] = {}
         deadline_s = time.monotonic() + patience_s
-        while True:
+        complete = False
+        while not complete:
             try:
                 with self._database:
                     store = self._connected()
                     epoch = max(epoch, accounts.last_epoch(store.connection, producer) + 1)
-                    found = positions(store.connection, devices, datetime.now(UTC))
-                break
+                    known = positions(store.connection, devices, datetime.now(UTC))
+                    totals = accounts.totals(store.connection, self._run_us, devices)
+                complete = True
             except StorageError as error:
                 self._fail(error)
                 if time.monotonic() > deadline_s:
-                    break  # go on with the clock's epoch, and with what the spool knows
+                    break  # go on with the clock's epoch, and with what is known without the database
                 time.sleep(FIRST_RETRY_S)
-        for product, spooled in self._spooled.items():
-            for key, position in list(spooled.items()):
-                known = found[product].get(key)
-                if key[0] in devices and (known is None or known.time_us < position.time_us):
-                    found[product][key] = position
-        return epoch, found
+        for progress in (self._left, self._handed):
+            further, counted = progress.of(devices)
+            for product, newer in further.items():
+                advance(known[product], newer)
+            furthest(totals, counted)
+        return Opening(epoch, known, totals, complete)
 
     def stats(self) -> dict[str, Any]:
         """How things stand."""
@@ -238,7 +244,6 @@ class Deposit:
             self._note_tally(batch, Tally() - total(batch.tallies.values()))
         if self._spool.segments == 0:
             log.warning("the spool is drained")
-            self._spooled = {"cycle": {}, "spectrum": {}}
             self._spooled_tallies = {}
 
     def _loss(self, number: int, messages: int) -> Batch:
@@ -345,28 +350,11 @@ class Deposit:
         """What an earlier process left in the spool counts as seen: a gap begins behind it."""
         if self._spool is not None:
             for number in self._spool.numbers():
-                reading = self._spool.read(number)
-                self._note_spooled(reading.batches)
+                batches = self._spool.read(number).batches
+                self._note_spooled(batches)
+                for batch in batches:
+                    self._left.note(batch if batch.epoch >= self._run_us else replace(batch, totals={}))
 
     def _note_spooled(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
             self._note_tally(batch, total(batch.tallies.values()))
-            for product, rows in (("cycle", batch.cycles), ("spectrum", batch.spectra)):
-                for key, position in newest_rows(rows).items():
-                    known = self._spooled[product].get(key)
-                    if known is None or known.time_us < position.time_us:
-                        self._spooled[product][key] = position
-
-
-def newest_rows(rows: pa.RecordBatch) -> dict[Key, Position]:
-    """The newest row by time of each stream of a batch, of those that carry a sequence."""
-    numbered = rows.column("sequence").is_valid().to_numpy(zero_copy_only=False)
-    time_us = rows.column("time").view(pa.int64()).to_numpy()
-    found: dict[Key, Position] = {}
-    names = [rows.column(kind).dictionary.to_pylist() for kind in ("device", "stream")]
-    codes = [rows.column(kind).indices.to_numpy() for kind in ("device", "stream")]
-    sequence = rows.column("sequence")
-    for row in np.flatnonzero(numbered)[np.argsort(time_us[numbered], kind="stable")].tolist():
-        key = (names[0][codes[0][row]], names[1][codes[1][row]])
-        found[key] = Position(sequence[row].as_py(), int(time_us[row]))
-    return found

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.core.continuity import Position
 from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
 from pipeline.core.keys import Key, KeyTable
 from pipeline.core.model import QUANTITIES, Flag, value_columns
@@ -164,6 +165,14 @@ class ChannelAggregator:
             part.widen(len(self._keys.keys))
         for part in (self._total_window, self._total_held):
             part.widen(len(self._totals.keys))
+
+    def positions(self) -> dict[Key, Position]:
+        """The newest row of each series that has one; its sequence is `energy.UNKNOWN` where the device sent none."""
+        return {
+            key: Position(sequence, time_us)
+            for key, (sequence, time_us, own_time) in zip(self._keys.keys, self._energy.last.tolist(), strict=False)
+            if own_time != UNKNOWN
+        }
 
     def _note_arrivals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], own_time: NDArray[np.bool_]) -> None:
         device = batch.column("device")

@@ -9,8 +9,9 @@ Must not know: who sends it, or where it is kept.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -29,9 +30,21 @@ def pack(batch: Batch) -> bytes:
         "number": batch.number,
         "tallies": {device: asdict(tally) for device, tally in batch.tallies.items()},
         "gaps": [asdict(gap) for gap in batch.gaps],
+        "totals": {device: figures_of(tally) for device, tally in batch.totals.items()},
     }
     cycles = batch.cycles.replace_schema_metadata({_KEY: json.dumps(header, separators=(",", ":")).encode()})
     return rows_to_bytes(cycles, batch.spectra)
+
+
+def figures_of(tally: Tally) -> list[Any]:
+    """A tally as a short list for JSON."""
+    counts = [tally.received, tally.delivered, tally.rows, tally.missing, tally.reordered, tally.resets]
+    return [*counts, dict(tally.dropped)] if tally.dropped else counts
+
+
+def tally_of(figures: Sequence[Any]) -> Tally:
+    """The tally of `figures_of`."""
+    return Tally(*figures)
 
 
 def rows_to_bytes(*batches: pa.RecordBatch) -> bytes:
@@ -68,6 +81,7 @@ def unpack(data: bytes) -> Batch:
             cycles.replace_schema_metadata(None),
             spectra,
             tuple(Gap(**gap) for gap in header["gaps"]),
+            {device: tally_of(figures) for device, figures in header.get("totals", {}).items()},
         )
     except (pa.ArrowException, OSError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise ValueError(f"not a packed batch: {error}") from error

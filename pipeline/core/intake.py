@@ -6,6 +6,7 @@ Must not know: protobuf (a decode function is handed in), sockets, clocks, who r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.continuity import Continuity, Position, Verdict
 from pipeline.core.keys import Key
-from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, Tally
+from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, Tally, total
 
 
 class Arrival(NamedTuple):
@@ -23,6 +24,21 @@ class Arrival(NamedTuple):
     device: int
     received_us: int
     payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the store tells an ingest that begins.
+
+    `positions`: where the streams of its devices stand, by product ("cycle", "spectrum"); `totals`: what has been
+    counted of each device in this run by those who had it before. `complete`: whether everything that was stored is
+    known; else the database was away, and a device without a position may have one.
+    """
+
+    epoch: int
+    positions: Mapping[str, Mapping[Key, Position]] = field(default_factory=dict)
+    totals: Mapping[str, Tally] = field(default_factory=dict)
+    complete: bool = True
 
 
 class DecodedRows(Protocol):
@@ -46,9 +62,16 @@ class Intake:
         devices: names behind the arrivals' device indices.
         decode: `(payloads, device indices, arrival times, ordinal of the first message)` to rows.
         positions: where the streams stood before, by product ("cycle", "spectrum").
+        totals: what was counted of the devices before; `totals` goes on from it.
     """
 
-    def __init__(self, devices: Sequence[str], decode: Decode, positions: Mapping[str, Mapping[Key, Position]]) -> None:
+    def __init__(
+        self,
+        devices: Sequence[str],
+        decode: Decode,
+        positions: Mapping[str, Mapping[Key, Position]],
+        totals: Mapping[str, Tally] | None = None,
+    ) -> None:
         self._devices = tuple(devices)
         self._decode = decode
         self._continuity = {
@@ -60,8 +83,15 @@ class Intake:
         self._spectra: list[pa.RecordBatch] = []
         self._gaps: list[Gap] = []
         self._pending: dict[str, Tally] = {}
-        self.totals: dict[str, Tally] = dict.fromkeys(self._devices, Tally())
+        self.totals: dict[str, Tally] = {name: (totals or {}).get(name, Tally()) for name in self._devices}
+        self._before = total(self.totals.values())
         self.last_received_us: dict[str, int] = {}
+
+    @property
+    def counted(self) -> Tally:
+        """What this intake has counted itself, over all devices."""
+        counted = total(self.totals.values()) - self._before
+        return replace(counted, dropped={reason: count for reason, count in counted.dropped.items() if count})
 
     def take(self, arrivals: Sequence[Arrival]) -> pa.RecordBatch:
         """Decode, judge and count arrivals. Returns the cycle rows kept; they also wait for the next `cut`."""
@@ -97,6 +127,7 @@ class Intake:
             concatenate(self._cycles, CYCLE_SCHEMA),
             concatenate(self._spectra, SPECTRUM_SCHEMA),
             tuple(self._gaps),
+            dict(self.totals),
         )
         self._cycles, self._spectra, self._gaps, self._pending = [], [], [], {}
         return batch

@@ -179,6 +179,7 @@ class Batch:
     cycles: pa.RecordBatch  # CYCLE_SCHEMA
     spectra: pa.RecordBatch  # SPECTRUM_SCHEMA
     gaps: tuple[Gap, ...] = ()
+    totals: Mapping[str, Tally] = field(default_factory=dict)  # by device, of this run: what a successor goes on from
 
     @property
     def nbytes(self) -> int:

@@ -123,9 +123,9 @@ def test_an_outage_goes_to_disk_survives_a_restart_and_drains_beside_live_data(
     assert (counts.received, counts.stored, counts.spooled, counts.in_flight, counts.dropped) == (160, 4, 156, 0, {})
     # The process dies here: a new one finds the segments, and knows from them where the streams stand.
     second = keeper(proxy.dsn)
-    epoch, positions = second.opening("ingest-0", ["rack1-pdu2"], patience_s=0.1)
-    assert epoch > 1000
-    assert positions["cycle"][KEY] == Position(159, START_US + 159 * 16_667)
+    opening = second.opening("ingest-0", ["rack1-pdu2"], patience_s=0.1)
+    assert opening.epoch > 1000
+    assert opening.positions["cycle"][KEY] == Position(159, START_US + 159 * 16_667)
     proxy.open = True
     second.hand_in(small(40), 40).result(20)
     until(lambda: second.stats()["spool_segments"] == 0)

@@ -5,12 +5,15 @@ Must not know: rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import psycopg
 
 from pipeline.adapters.timescale.connection import translated
+from pipeline.core.envelope import tally_of
 from pipeline.core.model import Account, Tally
+from pipeline.core.progress import furthest
 
 _ACCOUNTS: Final = """
 SELECT producer, epoch, received, stored, row_count, missing, dropped FROM account WHERE epoch >= %(since)s
@@ -20,6 +23,18 @@ FROM ledger WHERE epoch >= %(since)s GROUP BY producer, epoch
 UNION ALL
 SELECT producer, epoch, 0, 0, 0, 0, jsonb_build_object(key, sum(value::bigint))
 FROM ledger, jsonb_each_text(dropped) WHERE epoch >= %(since)s GROUP BY producer, epoch, key
+"""
+
+# The last batch of each producer; the producers are found by skipping from one to the next in the ledger's index.
+_NEWEST_TOTALS: Final = """
+WITH RECURSIVE known (producer) AS (
+    SELECT min(producer) FROM ledger
+    UNION ALL
+    SELECT (SELECT min(producer) FROM ledger WHERE producer > known.producer) FROM known WHERE producer IS NOT NULL
+)
+SELECT newest.totals FROM known CROSS JOIN LATERAL (
+    SELECT totals FROM ledger WHERE producer = known.producer AND epoch >= %(since)s ORDER BY epoch DESC, number DESC LIMIT 1
+) newest WHERE newest.totals IS NOT NULL
 """
 
 _PRUNE: Final = """
@@ -62,6 +77,15 @@ def prune(connection: psycopg.Connection, producer: str, epoch: int, oldest: int
     """Move the ledger entries below `oldest`, which cannot be sent again, into the sums of `account`."""
     with translated(), connection.transaction():
         connection.execute(_PRUNE, {"producer": producer, "epoch": epoch, "oldest": oldest})
+
+
+def totals(connection: psycopg.Connection, since_epoch: int, devices: Sequence[str]) -> dict[str, Tally]:
+    """What had been counted of each device with the last batch that tells, of the epochs since `since_epoch`."""
+    found: dict[str, Tally] = {}
+    with translated(), connection.transaction():
+        for (told,) in connection.execute(_NEWEST_TOTALS, {"since": since_epoch}):
+            furthest(found, {device: tally_of(told[device]) for device in devices if device in told})
+    return found
 
 
 def last_epoch(connection: psycopg.Connection, producer: str) -> int:

@@ -24,7 +24,7 @@ from pipeline.adapters.timescale.connection import connect, is_refusal, translat
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
 from pipeline.adapters.timescale.statements import MERGE, NOTE_DUE, ROLLUP_COLUMNS, STAGE
 from pipeline.adapters.timescale.upkeep import Partitions
-from pipeline.core.envelope import rows_to_bytes
+from pipeline.core.envelope import figures_of, rows_to_bytes
 from pipeline.core.errors import RefusedError, StorageError
 from pipeline.core.intake import concatenate
 from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS, Batch, Drop, total
@@ -131,12 +131,13 @@ class Store:
     def _enter(self, batch: Batch) -> bool:
         tally = total(batch.tallies.values())
         rows = batch.cycles.num_rows + batch.spectra.num_rows
+        totals = {device: figures_of(counted) for device, counted in batch.totals.items()}
         entry = [batch.producer, batch.epoch, batch.number, tally.received, tally.delivered, tally.missing, rows]
         return (
             self._connection.execute(
-                "INSERT INTO ledger (producer, epoch, number, received, stored, missing, row_count, dropped)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
-                [*entry, Jsonb(dict(tally.dropped))],
+                "INSERT INTO ledger (producer, epoch, number, received, stored, missing, row_count, dropped, totals)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING 1",
+                [*entry, Jsonb(dict(tally.dropped)), Jsonb(totals) if totals else None],
             ).fetchone()
             is not None
         )

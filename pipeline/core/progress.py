@@ -1,0 +1,73 @@
+"""How far the streams have come, and what was counted of each device, by the batches that a receiver was given.
+
+Must not know: where batches are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.continuity import Position
+from pipeline.core.keys import Key
+from pipeline.core.model import Batch, Tally
+
+
+class Progress:
+    """Keeps the newest position of each stream and the newest totals of each device. `note` is its mutator."""
+
+    def __init__(self) -> None:
+        self.positions: dict[str, dict[Key, Position]] = {"cycle": {}, "spectrum": {}}
+        self.totals: dict[str, Tally] = {}
+
+    def note(self, batch: Batch) -> None:
+        """A batch was given; those of a producer come in order."""
+        for product, rows in (("cycle", batch.cycles), ("spectrum", batch.spectra)):
+            for newer in ends(rows):
+                advance(self.positions[product], newer)
+        furthest(self.totals, batch.totals)
+
+    def of(self, devices: Iterable[str]) -> tuple[dict[str, dict[Key, Position]], dict[str, Tally]]:
+        """The positions and totals of some devices."""
+        wanted = set(devices)
+        positions = {
+            product: {key: position for key, position in list(known.items()) if key[0] in wanted}
+            for product, known in self.positions.items()
+        }
+        return positions, {name: tally for name, tally in list(self.totals.items()) if name in wanted}
+
+
+def advance(known: dict[Key, Position], newer: Mapping[Key, Position]) -> None:
+    """Move positions forward: to a later time, or to a greater number (a device's clock may have been set back)."""
+    for key, position in newer.items():
+        before = known.get(key)
+        if before is None or position.time_us > before.time_us or position.sequence > before.sequence:
+            known[key] = position
+
+
+def furthest(known: dict[str, Tally], other: Mapping[str, Tally]) -> None:
+    """Keep of each device the totals that have counted more."""
+    for device, tally in other.items():
+        if device not in known or tally.received > known[device].received:
+            known[device] = tally
+
+
+def ends(rows: pa.RecordBatch) -> Iterator[dict[Key, Position]]:
+    """Of each stream of a batch, of its rows that carry a sequence: the one of the latest time, then the last one."""
+    numbered = np.flatnonzero(rows.column("sequence").is_valid().to_numpy(zero_copy_only=False))
+    if len(numbered) == 0:
+        return
+    devices, streams = (rows.column(kind).dictionary.to_pylist() for kind in ("device", "stream"))
+    device, stream = (rows.column(kind).indices.to_numpy()[numbered].astype(np.int64) for kind in ("device", "stream"))
+    code = device * len(streams) + stream
+    sequence = rows.column("sequence").fill_null(0).to_numpy()[numbered]
+    time_us = rows.column("time").view(pa.int64()).to_numpy()[numbered]
+    for order in (np.argsort(time_us, kind="stable"), np.arange(len(code))):
+        keys, last = np.unique(code[order][::-1], return_index=True)
+        at = order[len(order) - 1 - last]
+        yield {
+            (devices[key // len(streams)], streams[key % len(streams)]): Position(number, moment)
+            for key, number, moment in zip(keys.tolist(), sequence[at].tolist(), time_us[at].tolist(), strict=True)
+        }

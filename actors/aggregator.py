@@ -11,13 +11,16 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from actors import topology
 from pipeline.core.aggregation import ChannelAggregator, Checkpoint, Summary
 from pipeline.core.config import PipelineConfig
-from pipeline.core.delivery import Inbox
+from pipeline.core.delivery import FENCED, Inbox
 from pipeline.core.envelope import rows_from_bytes
+from pipeline.core.retention import Border, is_retained
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,14 @@ class Report:
     summary: Summary
     checkpoint: Checkpoint
     counted: dict[str, tuple[int, int]]  # by producer: epoch, and the number from which on nothing is counted yet
+
+
+@dataclass(frozen=True, slots=True)
+class _Resumption:
+    """An epoch of a producer that began: where its streams stood then, and whether we had heard it before."""
+
+    border: Border
+    empty: bool
 
 
 class PhaseAggregatorActor:
@@ -48,16 +59,36 @@ class PhaseAggregatorActor:
         )
         self._counted = before.counted if before else {}
         self._inbox = Inbox()
+        self._resumptions: dict[str, _Resumption] = {}  # by producer
         self._batches = 0
 
     def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
-        """Take a batch of rows if it is the next one; answers the number expected next."""
+        """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
+        if self._inbox.replaced(producer, epoch):
+            return FENCED
+        known = self._inbox.positions().get(producer)
         if self._inbox.accept(producer, epoch, number, after, oldest):
-            counted_epoch, counted_below = self._counted.get(producer, (-1, 0))
-            counted = epoch < counted_epoch or (epoch == counted_epoch and number < counted_below)
-            self._aggregator.push(rows_from_bytes(data), counted)
+            if known is None or known[0] != epoch:
+                self._resumptions[producer] = _Resumption(Border(self._aggregator.positions()), known is None)
+            self._take(producer, rows_from_bytes(data), self._is_counted(producer, epoch, number))
             self._batches += 1
         return self._inbox.expected(producer)
+
+    def _is_counted(self, producer: str, epoch: int, number: int) -> bool:
+        """Whether the checkpoint that we began with knows the energy of a batch."""
+        counted_epoch, counted_below = self._counted.get(producer, (-1, 0))
+        return epoch < counted_epoch or (epoch == counted_epoch and number < counted_below)
+
+    def _take(self, producer: str, rows: pa.RecordBatch, counted: bool) -> None:
+        if counted or not is_retained(rows):
+            self._aggregator.push(rows, counted)
+            return
+        # A successor sends what it has retained: what we know of it only fills windows that are empty.
+        resumption = self._resumptions[producer]
+        following = pa.array(resumption.border.following(rows))
+        if resumption.empty:
+            self._aggregator.push(rows.filter(pc.invert(following)), counted=True)
+        self._aggregator.push(rows.filter(following))
 
     def report(self) -> Report:
         """The figures as they stand, and the checkpoint."""

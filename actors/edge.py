@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from actors import topology
-from pipeline.core.delivery import Entry, Outbox
+from pipeline.core.delivery import FENCED, Entry, Outbox
 
 
 class Edge:
@@ -36,6 +36,7 @@ class Edge:
         self.outbox: Outbox[bytes] = Outbox(limit_bytes, window, retain_s)
         self.calls = 0
         self.failures = 0
+        self.fenced = False  # another has taken the producer's place: nothing of ours is taken any more
 
     def offer(self, data: bytes) -> list[bytes]:
         """Take a batch; returns those that had to be dropped for it."""
@@ -49,12 +50,14 @@ class Edge:
                 future = self._answers.get_nowait()
             except queue.Empty:
                 break
-            if future.exception() is None:
+            if future.exception() is None and future.result() == FENCED:
+                self.fenced = True
+            elif future.exception() is None:
                 self.outbox.answered(future.result(), now_s)
             else:
                 self.failures += 1
                 self.outbox.failed(now_s)
-        for entry in self.outbox.due(now_s):
+        for entry in [] if self.fenced else self.outbox.due(now_s):
             self._send(entry)
 
     @property

@@ -31,7 +31,9 @@ from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError, KarmanError
 from pipeline.core.metrics import Snapshot, collect
-from pipeline.core.model import CHANNELS, Account, Tally, total
+from pipeline.core.model import CHANNELS, Tally
+from pipeline.core.pairing import sender
+from pipeline.core.progress import furthest
 from pipeline.core.status import DeviceState, Observation, document
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ class PrometheusWriterActor:
         self._paces: dict[str, _Pace] = {}
         self._observation: Observation | None = None
         self._completeness = Completeness()
+        self._sending: dict[str, Any] = {}
+        self._tallies: dict[str, Tally] = {}
         self._dropped: dict[str, int] = {}
         self._snapshot = Snapshot(settings=config.metrics)
         self._page = _Rendered(Snapshot(), Body(exposition.CONTENT_TYPE, b""))
@@ -138,7 +142,7 @@ class PrometheusWriterActor:
 
     def _look(self) -> None:
         questions = {topology.aggregator_name(channel): "report" for channel in CHANNELS}
-        questions |= dict.fromkeys(topology.ingest_names(self._config), "stats")
+        questions |= dict.fromkeys(topology.ingest_members(self._config), "stats")
         questions |= {topology.STORE: "stats", topology.SUPERVISOR: "status"}
         if self._config.replay:
             questions[topology.REPLAY] = "stats"
@@ -146,7 +150,7 @@ class PrometheusWriterActor:
         if topology.STORE in answers and answers[topology.STORE]["accounts"] is None:  # it has not read the ledger yet
             answers[topology.STORE]["accounts"] = self._latest.get(topology.STORE, {}).get("accounts")
         self._latest |= answers  # an actor that is being restarted is shown as it was last seen
-        ingests = [self._latest[name] for name in topology.ingest_names(self._config) if name in self._latest]
+        ingests = self._senders(answers)
         summaries = tuple(
             self._latest[topology.aggregator_name(c)].summary
             for c in CHANNELS
@@ -156,14 +160,8 @@ class PrometheusWriterActor:
         actors = self._latest.get(topology.SUPERVISOR, {})
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
-        devices = self._devices(ingests)
-        live: dict[Account, Tally] = {
-            (name, self._latest[name]["epoch"]): total(
-                entry["tally"] for entry in self._latest[name]["devices"].values() if entry["tally"]
-            )
-            for name in topology.ingest_names(self._config)
-            if name in self._latest
-        }
+        devices = self._devices(list(ingests.values()))
+        live = {(producer, stats["epoch"]): stats["counted"] for producer, stats in ingests.items()}
         counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
         newest_us = max((state.last_received_us for state in devices.values()), default=0)
         committed_us = store.get("newest_us", 0)
@@ -179,14 +177,10 @@ class PrometheusWriterActor:
             summaries,
             replace(counts, dropped=self._grown(counts.dropped)),
             {**store, "lag_s": lag_s},
-            [queue for ingest in ingests for queue in ingest["queues"]],
+            [queue for ingest in ingests.values() for queue in ingest["queues"]],
             {name: entry["restarts"] for name, entry in actors.items()},
         )
-        homes = {
-            device: name
-            for name in topology.ingest_names(self._config)
-            for device in self._latest.get(name, {}).get("devices", ())
-        }
+        homes = {device: stats["name"] for stats in ingests.values() for device in stats["devices"]}
         self._live.update(self._snapshot, homes, replay)
         self._observation = Observation(
             now_us,
@@ -197,8 +191,17 @@ class PrometheusWriterActor:
             counts,
             {key: value for key, value in store.items() if key not in ("accounts", "spooled")},
             actors,
-            [notice for ingest in ingests for notice in ingest["notices"]],
+            [notice for ingest in ingests.values() for notice in ingest["notices"]],
         )
+
+    def _senders(self, answers: Mapping[str, Any]) -> Mapping[str, Any]:
+        """By producer the stats of the ingest that sends; while none does, of the one that did last."""
+        for producer in topology.ingest_names(self._config):
+            members = (producer, topology.standby_of(producer))
+            found = sender(answers[name] for name in members if name in answers)
+            if found is not None and (found["epoch"] or producer not in self._sending):
+                self._sending[producer] = found
+        return self._sending
 
     def _grown(self, dropped: Mapping[str, int]) -> Mapping[str, int]:
         """The counts, none lower than before: with an ingest dies what it had not handed on yet, and a counter that
@@ -212,7 +215,9 @@ class PrometheusWriterActor:
         now_s = time.monotonic()
         for ingest in ingests:
             for name, entry in ingest["devices"].items():
-                tally = entry["tally"] or Tally()
+                # None goes back by what an ingest had counted and not handed on when it died: see `_grown`.
+                furthest(self._tallies, {name: entry["tally"] or Tally()})
+                tally = self._tallies[name]
                 last = self._paces.get(name)
                 rate_hz = None
                 if last is not None and tally.received >= last.received:

@@ -21,6 +21,7 @@ from actors.replay import ReplayActor
 from actors.timescale_writer import TimescaleWriterActor
 from pipeline.core.config import PipelineConfig
 from pipeline.core.model import CHANNELS
+from pipeline.core.pairing import sender
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +73,11 @@ class SupervisorActor:
         final: dict[str, Any] = {"ingests": {}}
         if self._config.replay:
             final["replay"] = self._ask(topology.REPLAY, "stop", STOP_S)
-        stops = {name: self._handles[name].stop.remote() for name in topology.ingest_names(self._config)}
+        stops = {name: self._handles[name].stop.remote() for name in topology.ingest_members(self._config)}
         for name, reference in stops.items():
             try:
-                final["ingests"][name] = ray.get(reference, timeout=STOP_S)
+                stats, producer = ray.get(reference, timeout=STOP_S), topology.producer_of(name)
+                final["ingests"][producer] = sender([stats, *filter(None, [final["ingests"].get(producer)])])
             except ray.exceptions.RayError:
                 log.warning("%s did not stop in order", name)
         final["store"] = self._ask(topology.STORE, "stats", ANSWER_S)
@@ -107,8 +109,15 @@ class SupervisorActor:
             ]
             + [(topology.EXPORTER, topology.spawn(PrometheusWriterActor, topology.EXPORTER, config, threads=4))],
             [
-                (name, topology.spawn(IngestActor, name, name, group, config, threads=4))
+                (name, topology.spawn(IngestActor, name, name, group, config, threads=6))
                 for name, group in zip(topology.ingest_names(config), config.groups(), strict=True)
+            ],
+            [
+                (name, topology.spawn(IngestActor, name, name, group, config, threads=6))
+                for name, group in zip(
+                    map(topology.standby_of, topology.ingest_names(config)), config.groups(), strict=True
+                )
+                if config.standby
             ],
         ]
         if config.replay:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from actors import topology
 from pipeline.adapters.deposit import Deposit
 from pipeline.core.config import PipelineConfig
-from pipeline.core.delivery import Inbox
+from pipeline.core.delivery import FENCED, Inbox
 from pipeline.core.envelope import unpack
 from pipeline.core.intake import Opening
 
@@ -44,7 +44,9 @@ class TimescaleWriterActor:
         return opening
 
     async def write(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
-        """Keep a batch; answers, once it is safe, the number expected next."""
+        """Keep a batch; answers, once it is safe, the number expected next, or that the sender was replaced."""
+        if self._inbox.replaced(producer, epoch):
+            return FENCED
         if self._inbox.accept(producer, epoch, number, after, oldest):
             self._last[producer] = self._deposit.hand_in(unpack(data), oldest)
         expected = self._inbox.expected(producer)

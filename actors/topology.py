@@ -19,6 +19,7 @@ SUPERVISOR: Final = "supervisor"
 STORE: Final = "timescale-writer"
 EXPORTER: Final = "prometheus-writer"
 REPLAY: Final = "replay"
+_STANDBY: Final = "standby-of-"
 
 
 def aggregator_name(channel: str) -> str:
@@ -31,10 +32,36 @@ def ingest_names(config: PipelineConfig) -> list[str]:
     return [f"ingest-{index}" for index in range(len(config.groups()))]
 
 
+def standby_of(ingest: str) -> str:
+    """The one that stands by for an ingest."""
+    return f"{_STANDBY}{ingest}"
+
+
+def producer_of(ingest: str) -> str:
+    """The name under which an ingest sends: both of a pair send under that of the first."""
+    return ingest.removeprefix(_STANDBY)
+
+
+def peer_of(ingest: str) -> str:
+    """The other one of a pair."""
+    return producer_of(ingest) if ingest.startswith(_STANDBY) else standby_of(ingest)
+
+
+def is_first(ingest: str) -> bool:
+    """Whether it is the one of its pair that is made first."""
+    return not ingest.startswith(_STANDBY)
+
+
+def ingest_members(config: PipelineConfig) -> list[str]:
+    """All ingest actors, those that stand by included."""
+    names = ingest_names(config)
+    return [*names, *map(standby_of, names)] if config.standby else names
+
+
 def worker_names(config: PipelineConfig) -> list[str]:
     """All actors that the supervisor owns, in the order in which they are started."""
     replay = [REPLAY] if config.replay else []
-    return [STORE, *map(aggregator_name, CHANNELS), EXPORTER, *ingest_names(config), *replay]
+    return [STORE, *map(aggregator_name, CHANNELS), EXPORTER, *ingest_members(config), *replay]
 
 
 def spawn(cls: type, name: str, *args: object, threads: int | None = None) -> Any:

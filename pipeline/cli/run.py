@@ -43,6 +43,7 @@ def run(
     host: Annotated[str, typer.Option(help="Address to serve the live page and /metrics on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the live page and /metrics.")] = DEFAULT_PORT,
     devices_per_actor: Annotated[int, typer.Option(min=1, max=1024, help="Devices that share an ingest.")] = 1,
+    standby: Annotated[bool, typer.Option(help="A second ingest for each, that takes over without loss.")] = False,
     duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to run; else until Ctrl-C.")] = None,
     spool_dir: Annotated[Path | None, typer.Option(help="Where batches wait while the database is away.")] = None,
     breaker_amps: Annotated[float | None, typer.Option(min=0.1, help="Rating of each phase's breaker.")] = None,
@@ -81,6 +82,7 @@ def run(
             grafana_url=grafana_url,
             mains_hz=mains_hz,
             devices_per_actor=devices_per_actor,
+            standby=standby,
             metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
         )
         for device in config.devices:

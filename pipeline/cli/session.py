@@ -21,7 +21,6 @@ from pipeline.cli import view
 from pipeline.core.balance import balance
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import KarmanError
-from pipeline.core.model import total
 
 PLAIN_LINE_S = 5.0  # without a terminal: a line so often
 
@@ -81,10 +80,7 @@ def finish(config: PipelineConfig, console: Console, report: Path | None) -> Non
     console.print("stopping: what was received is being stored ...")
     final = launch.stop(config)
     ingests = final["ingests"]
-    live = {
-        (name, stats["epoch"]): total(device["tally"] for device in stats["devices"].values() if device["tally"])
-        for name, stats in ingests.items()
-    }
+    live = {(name, stats["epoch"]): stats["counted"] for name, stats in ingests.items()}
     store = final["store"] or {}
     counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
     replay = final.get("replay")

@@ -56,6 +56,9 @@ class Limits:
     aggregator_retain_s: float = 10.0  # resent to a restarted aggregator: twice the usual window
     recent_s: float = 10.0  # cycles kept for the live page, which has older ones from the database
     recent_bytes: int = 64 << 20  # of an ingest: 10 s of 64 devices are 14 MB; more only where a device floods
+    # What a standby keeps: longer than it takes to notice that the one that sends is gone, and to open the store.
+    standby_retain_s: float = 10.0
+    standby_bytes: int = 64 << 20  # of an ingest: 10 s of 64 devices are 25 MB
     silence_s: float = 5.0  # a device unheard for so long loses its gauges
 
 
@@ -133,6 +136,7 @@ class PipelineConfig:
     mains_hz: float = 60.0  # cycles a second, for energy where the rows do not tell
     streams: tuple[str, ...] = STREAMS
     devices_per_actor: int = 1
+    standby: bool = False  # a second ingest for each, on another node where there is one, that takes over at once
     replay: Replay | None = None
     limits: Limits = Limits()
     storage: Storage = Storage()

@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 Item = TypeVar("Item")
 
 FIRST_RETRY_S: Final = 0.1
+FENCED: Final = -1  # what a receiver answers to an incarnation that was replaced
 LONGEST_RETRY_S: Final = 2.0  # a restarted actor answers within 1 s; longer waits only delay recovery
 
 
@@ -183,6 +184,10 @@ class Inbox:
         follows = after <= expected <= number
         self._expected[producer] = (epoch, number + 1 if follows else expected)
         return follows
+
+    def replaced(self, producer: str, epoch: int) -> bool:
+        """Whether a newer incarnation of the producer is known."""
+        return epoch < self._expected.get(producer, (-1, 0))[0]
 
     def positions(self) -> dict[str, tuple[int, int]]:
         """(epoch, number expected next) of every producer."""

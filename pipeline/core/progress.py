@@ -50,7 +50,7 @@ def advance(known: dict[Key, Position], newer: Mapping[Key, Position]) -> None:
 def furthest(known: dict[str, Tally], other: Mapping[str, Tally]) -> None:
     """Keep of each device the totals that have counted more."""
     for device, tally in other.items():
-        if device not in known or tally.received > known[device].received:
+        if device not in known or tally.received >= known[device].received:
             known[device] = tally
 
 

@@ -132,3 +132,16 @@ def what_follows(
         for index, arrival in enumerate(arrivals)
         if (index >= start[arrival.device] if told[arrival.device] else arrival.received_us >= since_us)
     ]
+
+
+_MARK: Final = {b"karman": b"retained"}
+
+
+def as_retained(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows, marked as heard before their sender took over: a receiver may have them already."""
+    return rows.replace_schema_metadata(_MARK)
+
+
+def is_retained(rows: pa.RecordBatch) -> bool:
+    """Whether rows are so marked."""
+    return rows.schema.metadata == _MARK

@@ -101,6 +101,9 @@ class Document(Included):
     mains_hz: Positive = Field(default=60.0, description="Cycles a second of the supply.")
     window_s: Seconds = Field(default=5.0, description="The rolling window of the live figures.")
     devices_per_actor: Count = Field(default=1, le=1024, description="Devices that share an ingest.")
+    standby: bool = Field(
+        default=False, description="A second ingest for each, on another node, that takes over without loss."
+    )
     spool_dir: str | None = Field(default=None, description="Where batches wait while the database is away.")
     fleet: Fleet = Fleet()  # type: ignore[valid-type]
     limits: Limits = Limits()  # type: ignore[valid-type]

@@ -87,6 +87,7 @@ class _Reading:
             mains_hz=whole.mains_hz,
             streams=tuple(whole.streams),
             devices_per_actor=whole.devices_per_actor,
+            standby=whole.standby,
             limits=settings(core.Limits, whole.limits),
             storage=settings(core.Storage, whole.storage),
             metrics=settings(core.Metrics, whole.metrics),

@@ -33,7 +33,8 @@ WITH RECURSIVE known (producer) AS (
     SELECT (SELECT min(producer) FROM ledger WHERE producer > known.producer) FROM known WHERE producer IS NOT NULL
 )
 SELECT newest.totals FROM known CROSS JOIN LATERAL (
-    SELECT totals FROM ledger WHERE producer = known.producer AND epoch >= %(since)s ORDER BY epoch DESC, number DESC LIMIT 1
+    SELECT totals FROM ledger WHERE producer = known.producer AND epoch >= %(since)s
+    ORDER BY epoch DESC, number DESC LIMIT 1
 ) newest WHERE newest.totals IS NOT NULL
 """
 

@@ -1,0 +1,122 @@
+"""What an ingest that sends does with what it hears: judge and count it, and hand it on.
+
+Towards the aggregators in small batches, towards the store in larger ones; each edge keeps what its receiver has not
+acknowledged. Not thread-safe: it lives in the receiving thread, others read its counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from actors import topology
+from actors.edge import Edge
+from pipeline.core.aggregation import KEY_COLUMNS
+from pipeline.core.config import PipelineConfig
+from pipeline.core.continuity import Continuity
+from pipeline.core.envelope import pack, rows_to_bytes, unpack
+from pipeline.core.intake import Arrival, Decode, Intake, Opening
+from pipeline.core.live import RecentRows
+from pipeline.core.model import CHANNELS, value_columns
+from pipeline.core.retention import as_retained, what_follows
+
+CHUNK: Final = 300  # retained messages in a call to an aggregator: as many as Ray still passes inline
+STORE_CHUNK: Final = 2000  # in a batch for the store
+
+
+class Sending:
+    """One epoch of a producer.
+
+    Args:
+        producer: the name under which batches are sent, the same for both ingests of a pair.
+        devices: the names behind the arrivals' device indices.
+        opening: what the store said of them, and the epoch.
+    """
+
+    def __init__(
+        self, producer: str, devices: Sequence[str], decode: Decode, opening: Opening, config: PipelineConfig
+    ) -> None:
+        limits = config.limits
+        self._producer = producer
+        self._devices = devices
+        self._decode = decode
+        self._opening = opening
+        self.epoch = opening.epoch
+        self.intake = Intake(devices, decode, opening.positions, opening.totals)
+        self._store = Edge(topology.STORE, "write", producer, self.epoch, limits.outbox_bytes, window=4)
+        self._channels = {
+            channel: Edge(
+                topology.aggregator_name(channel),
+                "push",
+                producer,
+                self.epoch,
+                limits.outbox_bytes,
+                window=2,
+                retain_s=limits.aggregator_retain_s,
+            )
+            for channel in CHANNELS
+        }
+        self.edges = (self._store, *self._channels.values())
+
+    def resume(self, retained: Sequence[Arrival], since_us: int, recent: RecentRows) -> None:
+        """Send what was heard before this epoch: to the store what follows its positions, to the aggregators all.
+
+        They tell by their own positions what they have; and one that has lost its memory fills its windows again.
+        """
+        continuity = Continuity("cycle")
+        for chunk in _chunks(retained, CHUNK):
+            usable = [arrival for arrival in chunk if arrival.payload is not None]
+            device = np.array([arrival.device for arrival in usable], np.int32)
+            received_us = np.array([arrival.received_us for arrival in usable], np.int64)
+            rows = self._decode([arrival.payload or b"" for arrival in usable], device, received_us, 0).cycles
+            self._offer(as_retained(rows.filter(pa.array(continuity.observe(rows).kept))))
+        following = what_follows(retained, self._decode, self._devices, self._opening, since_us)
+        for chunk in _chunks(following, STORE_CHUNK):
+            recent.push(self.intake.take(chunk), chunk[-1].received_us)
+            self.cut()
+
+    def push(self, arrivals: Sequence[Arrival], recent: RecentRows) -> None:
+        """Take what was heard, hand its rows to the aggregators; for the store they wait for the next `cut`."""
+        if arrivals:
+            rows = self.intake.take(arrivals)
+            recent.push(rows, arrivals[-1].received_us)
+            self._offer(rows)
+
+    def cut(self) -> None:
+        """Hand to the store what was taken since the last cut."""
+        batch = self.intake.cut(self._producer, self.epoch, self._store.outbox.next_number)
+        if batch is not None:
+            for lost in self._store.offer(pack(batch)):
+                self.intake.give_up(unpack(lost))
+
+    def pump(self) -> None:
+        """Take in answers, send what is due."""
+        for edge in self.edges:
+            edge.pump()
+
+    @property
+    def fenced(self) -> bool:
+        """Whether a receiver has said that another has taken our place."""
+        return any(edge.fenced for edge in self.edges)
+
+    def settle(self, seconds: float) -> None:
+        """Wait until the store has acknowledged everything."""
+        deadline_s = time.monotonic() + seconds
+        while not self._store.settled and not self.fenced and time.monotonic() < deadline_s:
+            self._store.pump()
+            time.sleep(0.005)
+
+    def _offer(self, rows: pa.RecordBatch) -> None:
+        for channel, edge in self._channels.items():
+            columns = [*KEY_COLUMNS, *value_columns(channel)]
+            if any(rows.column(name).null_count < rows.num_rows for name in value_columns(channel)):
+                edge.offer(rows_to_bytes(rows.select(columns)))
+
+
+def _chunks(arrivals: Sequence[Arrival], size: int) -> Iterator[Sequence[Arrival]]:
+    for start in range(0, len(arrivals), size):
+        yield arrivals[start : start + size]

@@ -59,7 +59,8 @@ def durations(
     found: dict[int, list[tuple[Fraction, int]]] = {}
     for series, period in enumerate(periods):
         nominal = Fraction(round(period * slots))
-        mine = sorted((row for row in rows if row[0] == series), key=lambda row: row[1])  # stable, as they came
+        once = {row[1]: row for row in reversed(rows) if row[0] == series}  # of repeats the first one counts
+        mine = [once[time_us] for time_us in sorted(once)]
         for index, (_, time_us, power, _) in enumerate(mine):
             step = Fraction((mine[index + 1][1] - time_us) * slots) if index + 1 < len(mine) else Fraction(0)
             regular = index + 1 < len(mine) and nominal / 2 <= step <= nominal * 3 / 2

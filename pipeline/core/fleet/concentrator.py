@@ -3,7 +3,8 @@
 The grid divides each second of UTC into as many slots as the mains has cycles. A cycle covers the time from its start
 to the start of its successor, or a nominal period where that is further off or did not come, and gives each slot its
 power times their overlap: what the slots hold is exactly the sum of power times duration of the cycles. It is counted
-in whole milliwatts, milliamperes and fractions of a microsecond, so that any order of adding gives the same.
+in whole milliwatts, milliamperes and fractions of a microsecond, so that any order of adding gives the same. A cycle
+that comes twice counts once.
 
 Must not know: devices, phases, topology, wall clocks.
 """
@@ -74,8 +75,8 @@ class Concentrator:
         self._slots = slots
         self._period = np.rint(period_us * slots).astype(np.int64)
         self._ahead_s = ahead_s
-        self._waiting: list[Rows] = []  # among them, after `_settle`, the newest of each series
-        self._open: dict[int, Cells] = {}
+        self._waiting: list[Rows] = []  # of the seconds that are still open
+        self._open: dict[int, Cells] = {}  # what cycles of earlier seconds reach into
         self.closed = closed
 
     def push(self, rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -107,18 +108,22 @@ class Concentrator:
         return self._cells(second) if cells is None else cells
 
     def _settle(self, until_us: int) -> None:
-        """Lay all cycles onto the grid whose successors are known, and those that began before `until_us`."""
+        """Lay the cycles onto the grid that began before `until_us`; the others wait, for more may come between."""
         if not self._waiting:
             return
         rows = Rows.joined(self._waiting)
-        rows = rows.at(np.lexsort((rows.time_us, rows.series)))
-        newest = np.append(rows.series[1:] != rows.series[:-1], True)[: len(rows.series)]
-        step = np.append(np.diff(rows.time_us), 0)[: len(rows.series)] * self._slots
+        rows = rows.at(np.lexsort((rows.time_us, rows.series)))  # stable: of repeats the first one counts
+        again = np.zeros(len(rows.series), bool)
+        again[1:] = (rows.series[1:] == rows.series[:-1]) & (rows.time_us[1:] == rows.time_us[:-1])
+        if again.any():
+            rows = rows.at(~again)
         period = self._period[rows.series]
-        regular = ~newest & (2 * step >= period) & (2 * step <= 3 * period)
-        done = ~newest | (rows.time_us + rows.shift_us < until_us)
-        self._lay(rows.at(done), np.where(regular, step, period)[done])
-        self._waiting = [rows.at(~done)]
+        step = np.zeros(len(period), np.int64)
+        step[:-1] = np.where(rows.series[1:] == rows.series[:-1], np.diff(rows.time_us), 0) * self._slots
+        regular = (2 * step >= period) & (2 * step <= 3 * period)
+        due = rows.time_us + rows.shift_us < until_us
+        self._lay(rows.at(due), np.where(regular, step, period)[due])
+        self._waiting = [rows.at(~due)]
 
     def _lay(self, rows: Rows, duration: Ints) -> None:
         if len(duration) == 0:

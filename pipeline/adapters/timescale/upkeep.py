@@ -25,6 +25,7 @@ PARTITION_S: Final = {
     "power_1s": DAY_S,
     "power_1m": 30 * DAY_S,
     "power_1h": 360 * DAY_S,
+    "fleet_1s": DAY_S,
 }
 CYCLE_BYTES_PER_DEVICE_S: Final = 21_000  # 180 rows a second of 118 bytes: one hour of a device is 76 MB
 _CHUNKS_S: Final = (900, HOUR_S, 6 * HOUR_S, DAY_S)
@@ -65,6 +66,7 @@ def retention_s(settings: Storage) -> dict[str, float]:
         "power_1s": settings.keep_1s_s,
         "power_1m": settings.keep_1m_s,
         "power_1h": settings.keep_1h_s,
+        "fleet_1s": settings.keep_1s_s,
     }
 
 
@@ -79,7 +81,8 @@ def apply_policies(connection: psycopg.Connection, settings: Storage, devices: i
         after = max(2 * chunk, timedelta(seconds=settings.columnstore_after_s))
         for table in ("cycle", "spectrum"):
             connection.execute("SELECT set_chunk_time_interval(%s::regclass, %s)", [table, chunk])
-        for table, wait in (("cycle", after), ("spectrum", after), ("power_1s", max(after, timedelta(hours=12)))):
+        seconds = max(after, timedelta(hours=12))
+        for table, wait in (("cycle", after), ("spectrum", after), ("power_1s", seconds), ("fleet_1s", seconds)):
             connection.execute("CALL remove_columnstore_policy(%s::regclass, if_exists => true)", [table])
             # An explicit schedule: by default short chunks would be looked at only once a day.
             connection.execute(

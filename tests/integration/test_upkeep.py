@@ -18,7 +18,7 @@ from pipeline.core.model import Batch, Tally
 from tests.integration.batches import START_US, batch, cycles, spectra
 
 HOUR_US = 3_600_000_000
-SERIES = ("cycle", "spectrum", "power_1s", "power_1m", "power_1h")
+SERIES = ("cycle", "spectrum", "power_1s", "power_1m", "power_1h", "fleet_1s")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_timescale_has_its_hypertables_and_its_jobs_run(store: Store) -> None:
         ).fetchall()
         names = [name for _, name, _ in jobs]
         assert names.count("policy_retention") == len(SERIES)
-        assert names.count("policy_compression") == 3
+        assert names.count("policy_compression") == 4
         assert names.count("policy_refresh_continuous_aggregate") == 2
         for job, _, _ in jobs:
             connection.execute("CALL run_job(%s)", [job])

@@ -8,6 +8,7 @@ twice. Only if both die at once do the energy counters begin anew.
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,7 @@ import ray
 from actors import topology
 from pipeline.core.aggregation import ChannelAggregator, Checkpoint, Summary
 from pipeline.core.config import PipelineConfig
+from pipeline.core.delays import Counts, Delays
 from pipeline.core.delivery import FENCED, Inbox
 from pipeline.core.envelope import rows_from_bytes
 from pipeline.core.retention import Border, is_retained
@@ -61,6 +63,7 @@ class PhaseAggregatorActor:
         self._inbox = Inbox()
         self._resumptions: dict[str, _Resumption] = {}  # by producer
         self._batches = 0
+        self._delays = Delays()
 
     def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
@@ -70,8 +73,10 @@ class PhaseAggregatorActor:
         if self._inbox.accept(producer, epoch, number, after, oldest):
             if known is None or known[0] != epoch:
                 self._resumptions[producer] = _Resumption(Border(self._aggregator.positions()), known is None)
-            self._take(producer, rows_from_bytes(data), self._is_counted(producer, epoch, number))
+            rows = rows_from_bytes(data)
+            self._take(producer, rows, self._is_counted(producer, epoch, number))
             self._batches += 1
+            self._delays.add(time.time_ns() // 1000 - rows.column("time").view(pa.int64()).to_numpy())
         return self._inbox.expected(producer)
 
     def _is_counted(self, producer: str, epoch: int, number: int) -> bool:
@@ -103,6 +108,10 @@ class PhaseAggregatorActor:
     def stats(self) -> dict[str, int]:
         """Counters since the last restart."""
         return {"batches": self._batches}
+
+    def delays(self) -> Counts:
+        """From a row's time until it counted here."""
+        return self._delays.counts
 
     @staticmethod
     def _predecessor(channel: str) -> Report | None:

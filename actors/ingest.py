@@ -23,12 +23,13 @@ from pipeline.adapters import link, wire
 from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.envelope import rows_to_bytes
-from pipeline.core.intake import Arrival, Opening
+from pipeline.core.intake import Arrivals, Opening
 from pipeline.core.live import RecentRows
 from pipeline.core.metrics import Queue
 from pipeline.core.model import Tally
 from pipeline.core.pairing import Standing
 from pipeline.core.retention import Retention
+from pipeline.core.rhythm import rhythm, until_beat_s
 
 log = logging.getLogger(__name__)
 
@@ -127,25 +128,27 @@ class IngestActor:
 
     def _receive(self) -> None:
         limits = self._config.limits
-        subscriber = link.Subscriber({device.name: (device.endpoint, device.topic) for device in self._devices})
+        pace = rhythm(len(self._config.devices), limits)
+        endpoints = {device.name: (device.endpoint, device.topic) for device in self._devices}
+        subscriber = link.Subscriber(endpoints, pace.rest_s)
         self._links = subscriber.states
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
-        arrivals: list[Arrival] = []
+        arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()
         quiet_since_s = stopped_s = None
         while True:
             arrived = subscriber.receive(max(0.0, next_push_s - time.monotonic()))
-            for index, received_us, parts in arrived:
-                arrivals.append(Arrival(index, received_us, wire.payload_of(parts, self._topics[index])))
+            for received in arrived:
+                arrivals.add(*received)
             now_s = time.monotonic()
             if now_s >= next_push_s:
-                next_push_s = now_s + limits.aggregator_flush_s
+                next_push_s = now_s + until_beat_s(pace.push_s, time.time())
                 self._take(arrivals, now_s)
-                arrivals = []
+                arrivals = Arrivals()
                 self._turn(now_s)
             if self._sending is not None:
                 if now_s >= next_cut_s:
-                    next_cut_s = now_s + limits.store_flush_s
+                    next_cut_s = now_s + until_beat_s(pace.hand_in_s, time.time())
                     self._sending.cut()
                 self._sending.pump()
             if now_s >= next_watch_s:
@@ -163,7 +166,7 @@ class IngestActor:
             self._sending.cut()
             self._sending.settle(SETTLE_S)
 
-    def _take(self, arrivals: list[Arrival], now_s: float) -> None:
+    def _take(self, arrivals: Arrivals, now_s: float) -> None:
         if self._peer is not None or self._sending is None:
             self._retention.keep(arrivals, now_s)
         if self._sending is not None:

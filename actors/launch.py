@@ -17,6 +17,7 @@ from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import KarmanError
 
 START_S: Final = 120.0
+ASK_S: Final = 30.0
 OBJECT_STORE_BYTES: Final = 100 << 20  # calls carry their data inline; Ray's default would take 30 % of memory
 
 
@@ -32,6 +33,8 @@ def local_ray() -> Iterator[None]:
 
 
 def _init() -> None:
+    # Ray's default of 15 is for batch jobs: any other program of the machine would go before us, and we lose messages.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init(
         address="local",
         num_cpus=max(4, os.cpu_count() or 1),
@@ -77,6 +80,18 @@ def start(config: PipelineConfig) -> Any:
         end(config)
         raise KarmanError(failure)
     return supervisor
+
+
+def ask(name: str, method: str, timeout_s: float = ASK_S) -> Any:
+    """What a method of an actor of ours answers.
+
+    Raises:
+        KarmanError: there is no such actor, or it does not answer.
+    """
+    try:
+        return ray.get(getattr(topology.find(name), method).remote(), timeout=timeout_s)
+    except (ValueError, ray.exceptions.RayError) as error:
+        raise KarmanError(f"{name} does not answer '{method}'") from error
 
 
 def stop(config: PipelineConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipeline.core.aggregation import KEY_COLUMNS
 from pipeline.core.config import PipelineConfig
 from pipeline.core.continuity import Continuity
 from pipeline.core.envelope import pack, rows_to_bytes, unpack
-from pipeline.core.intake import Arrival, Decode, Intake, Opening
+from pipeline.core.intake import Arrival, Arrivals, Decode, Intake, Opening
 from pipeline.core.live import RecentRows
 from pipeline.core.model import CHANNELS, value_columns
 from pipeline.core.retention import as_retained, what_follows
@@ -76,15 +76,13 @@ class Sending:
             self._offer(as_retained(rows.filter(pa.array(continuity.observe(rows).kept))))
         following = what_follows(retained, self._decode, self._devices, self._opening, since_us)
         for chunk in _chunks(following, STORE_CHUNK):
-            recent.push(self.intake.take(chunk), chunk[-1].received_us)
+            self._take(Arrivals.of(chunk), recent)
             self.cut()
 
-    def push(self, arrivals: Sequence[Arrival], recent: RecentRows) -> None:
+    def push(self, arrivals: Arrivals, recent: RecentRows) -> None:
         """Take what was heard, hand its rows to the aggregators; for the store they wait for the next `cut`."""
         if arrivals:
-            rows = self.intake.take(arrivals)
-            recent.push(rows, arrivals[-1].received_us)
-            self._offer(rows)
+            self._offer(self._take(arrivals, recent))
 
     def cut(self) -> None:
         """Hand to the store what was taken since the last cut."""
@@ -109,6 +107,11 @@ class Sending:
         while not self._store.settled and not self.fenced and time.monotonic() < deadline_s:
             self._store.pump()
             time.sleep(0.005)
+
+    def _take(self, arrivals: Arrivals, recent: RecentRows) -> pa.RecordBatch:
+        rows = self.intake.take(arrivals)
+        recent.push(rows, arrivals.newest_us)
+        return rows
 
     def _offer(self, rows: pa.RecordBatch) -> None:
         for channel, edge in self._channels.items():

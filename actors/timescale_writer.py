@@ -13,6 +13,7 @@ from typing import Any, Final
 from actors import topology
 from pipeline.adapters.deposit import Deposit
 from pipeline.core.config import PipelineConfig
+from pipeline.core.delays import Counts
 from pipeline.core.delivery import FENCED, Inbox
 from pipeline.core.envelope import unpack
 from pipeline.core.intake import Opening
@@ -61,3 +62,7 @@ class TimescaleWriterActor:
     async def stats(self) -> dict[str, Any]:
         """What is stored, spooled and waiting."""
         return self._deposit.stats()
+
+    async def delays(self) -> dict[str, Counts]:
+        """From a row's time to its arrival, and until it was committed."""
+        return self._deposit.delays()

@@ -15,11 +15,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline.adapters.spool import Spool
@@ -29,6 +30,7 @@ from pipeline.adapters.timescale.schema import Flavour, migrate
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
+from pipeline.core.delays import Counts, Delays
 from pipeline.core.errors import SpoolError, StorageError
 from pipeline.core.intake import Opening, concatenate
 from pipeline.core.keys import Key
@@ -47,6 +49,8 @@ IDLE_S: Final = 0.5
 class Committed:
     """What has been committed since this process began."""
 
+    until_received: Delays = field(default_factory=Delays)  # from a row's time to its arrival
+    until_committed: Delays = field(default_factory=Delays)
     transactions: int = 0
     batches: int = 0
     busy_s: float = 0.0
@@ -57,10 +61,15 @@ class Committed:
         self.transactions += 1
         self.batches += len(batches)
         self.busy_s += seconds
-        for batch in batches:
-            if batch.cycles.num_rows:
-                received_us = batch.cycles.column("received").view(pa.int64()).to_numpy()
-                self.newest_us = max(self.newest_us, int(received_us.max()))
+        cycles = [batch.cycles for batch in batches if batch.cycles.num_rows]
+        if cycles:
+            received_us, time_us = (
+                np.concatenate([rows.column(name).view(pa.int64()).to_numpy() for rows in cycles])
+                for name in ("received", "time")
+            )
+            self.newest_us = max(self.newest_us, int(received_us.max()))
+            self.until_received.add(received_us - time_us)
+            self.until_committed.add(time.time_ns() // 1000 - time_us)
 
 
 class Deposit:
@@ -157,13 +166,23 @@ class Deposit:
             "accounts": self._accounts,
             "spooled": {account: t for account, t in list(self._spooled_tallies.items()) if account[1] >= self._run_us},
             "waiting": len(self._queue),
-            **asdict(self._committed),
+            "transactions": self._committed.transactions,
+            "batches": self._committed.batches,
+            "busy_s": self._committed.busy_s,
+            "newest_us": self._committed.newest_us,
             "up": self._store is not None and self._outage is None,
             "spool_bytes": self._spool.nbytes if self._spool else 0,
             "spool_limit_bytes": self._settings.spool_bytes if self._spool else 0,
             "spool_segments": self._spool.segments if self._spool else 0,
             "spool_damaged": self._spool.damaged if self._spool else 0,
             "error": self._outage,
+        }
+
+    def delays(self) -> dict[str, Counts]:
+        """From a row's time to its arrival, and until it was committed."""
+        return {
+            "received": self._committed.until_received.counts,
+            "committed": self._committed.until_committed.counts,
         }
 
     def _run(self) -> None:

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.core.errors import InputError
+from pipeline.core.framing import payload_of, payloads_of
 
 RECEIVE_QUEUE: Final = 4096  # messages a device: more than a minute at 60 Hz, 2 MB at most; beyond it ZeroMQ drops
 SEND_QUEUE: Final = 4096  # messages a subscriber that does not keep up
 LARGEST_MESSAGE: Final = 1 << 20  # bytes; a cycle is 500, a spectrum a few thousand
-POLLED_SOCKETS: Final = 16  # up to here each arrival wakes the loop; above, all sockets are drained each tick
-TICK_S: Final = 0.01
 _ENDPOINT: Final = re.compile(r"(tcp://([^:/\s]+|\[[0-9a-fA-F:]+\]):(\d{1,5})|ipc://.+)")
 
 # No ZMTP heartbeats: a device whose ZeroMQ does not answer them would be disconnected for ever. TCP's keep-alive does.
@@ -56,28 +56,41 @@ class LinkState:
     connected: bool = False
     connections: int = 0  # successful connects; more than one means reconnects
     last_error: str = ""
-    messages: int = 0
     silent_since_s: float = field(default_factory=time.monotonic)
+
+
+class Received(NamedTuple):
+    """Messages of one device that were found at one moment; None stands for one of another topic."""
+
+    device: int
+    at_us: int  # microseconds since the epoch
+    payloads: list[bytes | None]
 
 
 class Subscriber:
     """Receives the messages of many devices. A SUB socket cannot say which endpoint spoke, so each has its own.
 
+    A socket's descriptor says when to look; so devices that are quiet cost nothing, however many there are.
+
     Args:
         endpoints: (endpoint, topic) by device name; the order gives the device indices.
+        rest_s: at least so long between two looks. Longer finds more messages at a time, which costs less each.
     """
 
-    def __init__(self, endpoints: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(self, endpoints: Mapping[str, tuple[str, str]], rest_s: float = 0.0) -> None:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
         self._sockets: list[zmq.SyncSocket] = []
         self._monitors: list[zmq.SyncSocket] = []
         self.states = {name: LinkState(endpoint, topic.encode()) for name, (endpoint, topic) in endpoints.items()}
-        self._poller = zmq.Poller()
-        for state in self.states.values():
-            self._open(state)
+        self._rest_s = rest_s
+        self._ready = select.epoll()
+        self._by_fd: dict[int, tuple[int, zmq.SyncSocket, LinkState]] = {}
+        self._unfinished: set[int] = set()  # descriptors of sockets that hold more than was taken
+        for index, state in enumerate(self.states.values()):
+            self._open(index, state)
 
-    def _open(self, state: LinkState) -> None:
+    def _open(self, index: int, state: LinkState) -> None:
         socket = self._context.socket(zmq.SUB)
         socket.set(zmq.RCVHWM, RECEIVE_QUEUE)
         socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
@@ -97,32 +110,45 @@ class Subscriber:
         except zmq.ZMQError as error:
             raise InputError(f"cannot connect to '{state.endpoint}': {error}") from error
         self._sockets.append(socket)
-        self._poller.register(socket, zmq.POLLIN)
+        fd = int(socket.get(zmq.FD))
+        self._by_fd[fd] = (index, socket, state)
+        self._unfinished.add(fd)  # it may have told of something before we looked
+        self._ready.register(fd, select.EPOLLIN)
 
-    def receive(self, timeout_s: float, limit: int = 20_000) -> list[tuple[int, int, list[bytes]]]:
-        """Wait up to `timeout_s`, then take what has arrived, `limit` messages at most.
+    def receive(self, timeout_s: float, limit: int = 20_000) -> list[Received]:
+        """Wait up to `timeout_s` for a message, then take what has arrived, about `limit` messages at most.
 
         Returns:
-            (device index, arrival in microseconds since the epoch, message parts) of each, in order per device.
+            For each device that sent something, its messages in order.
         """
-        if len(self._sockets) <= POLLED_SOCKETS:
-            ready = {socket for socket, _ in self._poller.poll(int(timeout_s * 1000))}
-        else:
-            time.sleep(min(TICK_S, timeout_s))
-            ready = set(self._sockets)
-        arrived: list[tuple[int, int, list[bytes]]] = []
-        for index, (socket, state) in enumerate(zip(self._sockets, self.states.values(), strict=True)):
-            if socket not in ready:
-                continue
-            before = len(arrived)
-            with contextlib.suppress(zmq.Again):
-                while len(arrived) < limit:
-                    parts = socket.recv_multipart(zmq.NOBLOCK)
-                    arrived.append((index, time.time_ns() // 1000, parts))
-            if len(arrived) > before:
-                state.messages += len(arrived) - before
-                state.silent_since_s = time.monotonic()
+        resting_s = min(self._rest_s, timeout_s)
+        if resting_s > 0:
+            time.sleep(resting_s)
+        ready = {fd for fd, _ in self._ready.poll(0 if self._unfinished else timeout_s - resting_s)} | self._unfinished
+        self._unfinished.clear()
+        now_s, now_us = time.monotonic(), time.time_ns() // 1000
+        arrived = []
+        for fd in ready:
+            index, socket, state = self._by_fd[fd]
+            payloads = self._drain(fd, socket, state.topic, limit)
+            if payloads:
+                arrived.append(Received(index, now_us, payloads))
+                limit -= len(payloads)
+                state.silent_since_s = now_s
         return arrived
+
+    def _drain(self, fd: int, socket: zmq.SyncSocket, topic: bytes, limit: int) -> list[bytes | None]:
+        """What a socket holds. Only when it says that there is no more will its descriptor tell of the next message."""
+        receive = socket.recv if topic else socket.recv_multipart  # any frame may begin with an empty topic
+        taken: list[Any] = []
+        try:
+            while len(taken) < limit:
+                taken.append(receive(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+        else:
+            self._unfinished.add(fd)
+        return payloads_of(taken, topic) if topic else [payload_of(parts, topic) for parts in taken]
 
     def watch(self) -> None:
         """Read the connection events since the last call into `states`."""
@@ -138,6 +164,7 @@ class Subscriber:
 
     def close(self) -> None:
         """Close every socket."""
+        self._ready.close()
         for socket in self._sockets:
             socket.disable_monitor()
         for socket in self._monitors + self._sockets:
@@ -194,11 +221,22 @@ class Publisher:
             time.sleep(0.01)
         return True
 
+    @property
+    def endpoints(self) -> list[str]:
+        """Where it publishes; a port given as * is known now."""
+        return [socket.get_string(zmq.LAST_ENDPOINT) for socket in self._sockets]
+
     def send(self, payload: bytes) -> None:
         """Publish the same payload on every endpoint."""
         frame = self._topic + payload
         for socket in self._sockets:
             socket.send(frame, copy=True)
+
+    def send_to(self, indices: Iterable[int], payload: bytes) -> None:
+        """Publish a payload on some of the endpoints."""
+        frame = self._topic + payload
+        for index in indices:
+            self._sockets[index].send(frame)
 
     def close(self) -> None:
         """Close every socket, after up to a second for what is still queued."""

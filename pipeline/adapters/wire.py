@@ -281,15 +281,6 @@ _PRODUCTS: Final = {1: (CYCLE_SCHEMA, _values), 2: (SPECTRUM_SCHEMA, _bins)}  # 
 _EMPTY: Final = {member: pa.RecordBatch.from_pylist([], schema=schema) for member, (schema, _) in _PRODUCTS.items()}
 
 
-def payload_of(parts: Sequence[bytes], topic: bytes) -> bytes | None:
-    """The payload of a ZeroMQ message, one part (topic and payload joined) or two; None if it is another topic's."""
-    if len(parts) == 1:
-        return parts[0][len(topic) :]
-    if len(parts) == 2 and (parts[0] == topic or not topic):
-        return parts[1]
-    return None
-
-
 def drop_reason(payload: bytes, topic: bytes, reason: str) -> str:
     """Refine the reason of a drop: behind a topic, a payload of ours nearly always begins with 0x0A (field 1).
 

@@ -10,7 +10,7 @@ from pipeline.adapters import recordings, wire
 from pipeline.adapters.replay import Frames
 from pipeline.bench.workload import RATE_HZ, Measured, decoder_of, indices_of, messages, rate_of
 from pipeline.core.aggregation import ChannelAggregator
-from pipeline.core.intake import Arrival, Intake
+from pipeline.core.intake import Arrivals, Intake
 from pipeline.core.model import STREAMS
 from pipeline.core.pacing import Pace
 
@@ -36,7 +36,9 @@ def measure(seconds: float) -> Iterator[Measured]:
         rate_of(lambda _: decoder.decode(payloads, indices, received_us, 0), count, seconds),
         {"protobuf attributes": rate_of(lambda _: [wire.by_attributes(p) for p in payloads], count, seconds)},
     )
-    arrivals = [Arrival(int(index), int(us), p) for index, us, p in zip(indices, received_us, payloads, strict=True)]
+    arrivals = Arrivals()
+    for index, us, payload in zip(indices.tolist(), received_us.tolist(), payloads, strict=True):
+        arrivals.add(index, us, [payload])
     names = [f"bench{n:04d}" for n in range(DEVICES)]
     yield Measured(
         "intake (decode, continuity, counts)",

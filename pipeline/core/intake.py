@@ -5,8 +5,9 @@ Must not know: protobuf (a decode function is handed in), sockets, clocks, who r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,6 +25,59 @@ class Arrival(NamedTuple):
     device: int
     received_us: int
     payload: bytes | None
+
+
+class Arrivals:
+    """Messages as they came in, in runs of one device at one moment. `add` is its only mutator."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[int, int, Sequence[bytes | None]]] = []  # device, arrival, payloads
+        self._count = 0
+        self.newest_us = 0
+
+    @staticmethod
+    def of(arrivals: Iterable[Arrival]) -> Arrivals:
+        """Those that are given one by one."""
+        made = Arrivals()
+        for device, received_us, payload in arrivals:
+            made.add(device, received_us, [payload])
+        return made
+
+    def add(self, device: int, received_us: int, payloads: Sequence[bytes | None]) -> None:
+        """Messages of one device at one moment, in order; None stands for one of another topic."""
+        self._runs.append((device, received_us, payloads))
+        self._count += len(payloads)
+        self.newest_us = received_us
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Arrival]:
+        for device, received_us, payloads in self._runs:
+            for payload in payloads:
+                yield Arrival(device, received_us, payload)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all payloads."""
+        return sum(len(payload) for _, _, payloads in self._runs for payload in payloads if payload is not None)
+
+    def newest_by_device(self) -> dict[int, int]:
+        """The newest arrival of each device."""
+        return {device: received_us for device, received_us, _ in self._runs}
+
+    def columns(self) -> tuple[list[bytes], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+        """The payloads, the device index and the arrival of each; and the device of each message without one."""
+        runs = self._runs
+        other: list[int] = []
+        if any(None in payloads for _, _, payloads in runs):
+            other = [device for device, _, payloads in runs for payload in payloads if payload is None]
+            runs = [(device, at, [p for p in payloads if p is not None]) for device, at, payloads in runs]
+        counts = [len(payloads) for _, _, payloads in runs]
+        joined: list[bytes] = list(chain.from_iterable(payloads for _, _, payloads in runs))  # type: ignore[misc]
+        devices = np.repeat(np.array([device for device, _, _ in runs], np.int32), counts)
+        received_us = np.repeat(np.array([at for _, at, _ in runs], np.int64), counts)
+        return joined, devices, received_us, np.array(other, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +147,9 @@ class Intake:
         counted = total(self.totals.values()) - self._before
         return replace(counted, dropped={reason: count for reason, count in counted.dropped.items() if count})
 
-    def take(self, arrivals: Sequence[Arrival]) -> pa.RecordBatch:
+    def take(self, arrivals: Arrivals) -> pa.RecordBatch:
         """Decode, judge and count arrivals. Returns the cycle rows kept; they also wait for the next `cut`."""
-        usable = [arrival for arrival in arrivals if arrival.payload is not None]
-        device = np.array([arrival.device for arrival in usable], np.int32)
-        received_us = np.array([arrival.received_us for arrival in usable], np.int64)
-        payloads = [arrival.payload for arrival in usable if arrival.payload is not None]
+        payloads, device, received_us, other_topic = arrivals.columns()
         first = self._messages
         self._messages += len(payloads)
         decoded = self._decode(payloads, device, received_us, first)
@@ -111,8 +162,11 @@ class Intake:
         refused = np.zeros(len(payloads), bool)
         refused[[position for position, _ in decoded.dropped]] = True
         drops += [(self._devices[index], Drop.DUPLICATE) for index in device[~delivered & ~refused]]
-        drops += [(self._devices[arrival.device], Drop.OTHER_TOPIC) for arrival in arrivals if arrival.payload is None]
-        self._count(arrivals, device[delivered], kept_cycles, kept_spectra, drops, cycle_verdict, spectrum_verdict)
+        drops += [(self._devices[index], Drop.OTHER_TOPIC) for index in other_topic]
+        for index, newest_us in arrivals.newest_by_device().items():
+            self.last_received_us[self._devices[index]] = newest_us
+        received = np.append(device, other_topic)
+        self._count(received, device[delivered], kept_cycles, kept_spectra, drops, cycle_verdict, spectrum_verdict)
         return kept_cycles
 
     def cut(self, producer: str, epoch: int, number: int) -> Batch | None:
@@ -147,7 +201,7 @@ class Intake:
 
     def _count(
         self,
-        arrivals: Sequence[Arrival],
+        received: NDArray[np.int32],
         delivered: NDArray[np.int32],
         cycles: pa.RecordBatch,
         spectra: pa.RecordBatch,
@@ -155,13 +209,11 @@ class Intake:
         *verdicts: Verdict,
     ) -> None:
         size = len(self._devices)
-        received_count = np.bincount([arrival.device for arrival in arrivals], minlength=size)
+        received_count = np.bincount(received, minlength=size)
         delivered_count = np.bincount(delivered, minlength=size)
         row_count = np.zeros(size, np.int64)
         for rows in (cycles, spectra):
             row_count += np.bincount(rows.column("device").indices.to_numpy(), minlength=size)
-        for arrival in arrivals:
-            self.last_received_us[self._devices[arrival.device]] = arrival.received_us
         for index in np.flatnonzero(received_count):
             self._add(
                 self._devices[index],

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core.continuity import Position
-from pipeline.core.intake import Arrival, Decode, Opening
+from pipeline.core.intake import Arrival, Arrivals, Decode, Opening
 from pipeline.core.keys import Key, KeyTable
 from pipeline.core.model import Flag
 
@@ -38,13 +38,13 @@ class Retention:
     def __init__(self, keep_s: float, limit_bytes: int) -> None:
         self._keep_s = keep_s
         self._limit_bytes = limit_bytes
-        self._kept: deque[tuple[float, int, Sequence[Arrival]]] = deque()
+        self._kept: deque[tuple[float, int, Arrivals]] = deque()
         self.nbytes = 0
 
-    def keep(self, arrivals: Sequence[Arrival], now_s: float) -> None:
+    def keep(self, arrivals: Arrivals, now_s: float) -> None:
         """Add what came in, let go of what is too old or too much."""
         if arrivals:
-            size = sum(len(arrival.payload or b"") for arrival in arrivals) + ARRIVAL_BYTES * len(arrivals)
+            size = arrivals.nbytes + ARRIVAL_BYTES * len(arrivals)
             self._kept.append((now_s, size, arrivals))
             self.nbytes += size
         while self._kept and (self._kept[0][0] < now_s - self._keep_s or self.nbytes > self._limit_bytes):

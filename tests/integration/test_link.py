@@ -14,11 +14,11 @@ from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.errors import InputError
 
 
-def gather(subscriber: link.Subscriber, count: int) -> list[tuple[int, list[bytes]]]:
-    arrived: list[tuple[int, list[bytes]]] = []
+def gather(subscriber: link.Subscriber, count: int, limit: int = 20_000) -> list[tuple[int, bytes | None]]:
+    arrived: list[tuple[int, bytes | None]] = []
     deadline = time.monotonic() + 10
     while len(arrived) < count and time.monotonic() < deadline:
-        arrived += [(index, parts) for index, _, parts in subscriber.receive(0.05)]
+        arrived += [(got.device, payload) for got in subscriber.receive(0.05, limit) for payload in got.payloads]
     return arrived
 
 
@@ -29,21 +29,21 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("count", [2, link.POLLED_SOCKETS + 2])
-def test_each_endpoint_is_told_apart_in_order(count: int) -> None:
+@pytest.mark.parametrize(("count", "rest_s", "limit"), [(2, 0.0, 20_000), (40, 0.01, 20_000), (3, 0.0, 2)])
+def test_each_endpoint_is_told_apart_in_order(count: int, rest_s: float, limit: int) -> None:
     endpoints = link.free_endpoints(count)
     publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
-    subscriber = link.Subscriber({endpoint: (endpoint, "t") for endpoint in endpoints})
+    subscriber = link.Subscriber({endpoint: (endpoint, "t") for endpoint in endpoints}, rest_s)
     try:
         for publisher in publishers:
             assert publisher.wait_for_subscribers(10)
         for number in range(3):
             for index, publisher in enumerate(publishers):
                 publisher.send(b"%d:%d" % (index, number))
-        arrived = gather(subscriber, 3 * count)
+        arrived = gather(subscriber, 3 * count, limit)
         for index in range(count):
-            assert [parts for device, parts in arrived if device == index] == [
-                [b"t%d:%d" % (index, n)] for n in range(3)
+            assert [payload for device, payload in arrived if device == index] == [
+                b"%d:%d" % (index, n) for n in range(3)
             ]
         subscriber.watch()
         assert all(state.connected for state in subscriber.states.values())
@@ -62,11 +62,25 @@ def test_a_publisher_that_comes_back_is_heard_again_and_the_reconnect_is_seen() 
             # A SUB socket renews its subscriptions when its owner next uses it, so keep on receiving.
             until(lambda here=publisher: subscriber.receive(0.01) or here.wait_for_subscribers(0.01))
             publisher.send(b"x")
-            assert gather(subscriber, 1) == [(0, [b"x"])]
+            assert gather(subscriber, 1) == [(0, b"x")]
             publisher.close()
         until(lambda: subscriber.watch() or subscriber.states["d"].connections == 2)
     finally:
         subscriber.close()
+
+
+def test_messages_of_several_parts_and_of_longer_topics() -> None:
+    (endpoint,) = link.free_endpoints(1)
+    subscriber = link.Subscriber({"d": (endpoint, "t")})
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.bind(endpoint)
+        try:
+            assert publisher.poll(10_000)
+            for parts in ([b"ta"], [b"t", b"b"], [b"tt", b"c"], [b"u", b"d"], [b"te"]):
+                publisher.send_multipart(parts)
+            assert gather(subscriber, 4) == [(0, b"a"), (0, b"b"), (0, None), (0, b"e")]
+        finally:
+            subscriber.close()
 
 
 @pytest.mark.parametrize(

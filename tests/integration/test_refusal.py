@@ -11,7 +11,7 @@ from pipeline.adapters import wire
 from pipeline.adapters.timescale import accounts
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.envelope import rows_from_bytes
-from pipeline.core.intake import Arrival, Intake
+from pipeline.core.intake import Arrivals, Intake
 from pipeline.core.model import STREAMS, Drop, Flag, Tally
 from tests.integration.batches import START_US, batch, cycles
 from utilidata.karman.bibimbap.v1 import bibimbap_pb2 as pb
@@ -96,7 +96,9 @@ def test_impossible_values_in_one_message_cost_that_message_at_most(store: Store
     ]
     decoder = wire.Decoder(["rack1-pdu2"], [b"cycle-aligned"], 300_000_000, 256)
     intake = Intake(["rack1-pdu2"], decoder.decode, {})
-    intake.take([Arrival(0, now_us, data) for data in payloads])
+    arrivals = Arrivals()
+    arrivals.add(0, now_us, payloads)
+    intake.take(arrivals)
     cut = intake.cut("ingest-0", 1000, 0)
     assert cut is not None
     assert store.write([cut]) == 1

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.intake import Arrival, Intake, Opening
+from pipeline.core.intake import Arrival, Arrivals, Intake, Opening
 from pipeline.core.model import STREAMS, Batch, total
 from pipeline.core.progress import Progress
 from pipeline.core.retention import Retention, what_follows
@@ -57,7 +57,7 @@ def heard(draw: st.DrawFn) -> list[Arrival]:
 def run(intake: Intake, arrivals: list[Arrival], epoch: int, every: int) -> list[Batch]:
     batches = []
     for start in range(0, len(arrivals), every):
-        intake.take(arrivals[start : start + every])
+        intake.take(Arrivals.of(arrivals[start : start + every]))
         batch = intake.cut("ingest-0", epoch, len(batches))
         if batch is not None:
             batches.append(batch)
@@ -94,7 +94,7 @@ def test_everything_is_stored_and_counted_once(arrivals: list[Arrival], data: st
     retention = Retention(keep_s=1e9, limit_bytes=1 << 30)
     here = [Arrival(a.device, a.received_us + skew_us, a.payload) for a in arrivals]
     for arrival in here[forgotten:died]:
-        retention.keep([arrival], 0.0)
+        retention.keep(Arrivals.of([arrival]), 0.0)
 
     opening = Opening(2, positions, totals)
     following = what_follows(retention.arrivals(), decode, DEVICES, opening, since_us=1 << 62)

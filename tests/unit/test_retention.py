@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.continuity import Position
-from pipeline.core.intake import Arrival, Opening
+from pipeline.core.intake import Arrival, Arrivals, Opening
 from pipeline.core.model import STREAMS, Flag
 from pipeline.core.retention import ARRIVAL_BYTES, SKEW_US, Border, Retention, what_follows
 from tests.rows import PERIOD_US, START_US, cycles
@@ -31,11 +31,11 @@ def rows(numbers: Sequence[Any], flags: int = 0) -> pa.RecordBatch:
 def test_what_is_too_old_or_too_much_goes_oldest_first() -> None:
     retention = Retention(keep_s=10, limit_bytes=4 * (ARRIVAL_BYTES + 50))
     for second in range(12):
-        retention.keep([Arrival(0, second, bytes(50))] if second % 4 else [], second)
+        retention.keep(Arrivals.of([Arrival(0, second, bytes(50))] if second % 4 else []), second)
     assert [arrival.received_us for arrival in retention.arrivals()] == [7, 9, 10, 11]
     retention.keep([], 17.5)
     assert [arrival.received_us for arrival in retention.arrivals()] == [9, 10, 11]
-    retention.keep([Arrival(0, 20, None)], 20)
+    retention.keep(Arrivals.of([Arrival(0, 20, None)]), 20)
     assert [arrival.received_us for arrival in retention.arrivals()] == [10, 11, 20]
     assert retention.nbytes == 3 * ARRIVAL_BYTES + 100
     retention.keep([], 40)

@@ -169,23 +169,6 @@ def test_what_stands_behind_a_topic_and_cannot_be_used_belongs_to_a_longer_topic
     assert wire.drop_reason(b"-2", b"power", Drop.SEQUENCE_RANGE) == Drop.SEQUENCE_RANGE
 
 
-@pytest.mark.parametrize(
-    ("parts", "topic", "payload"),
-    [
-        ([b"power" + GOOD], b"power", GOOD),
-        ([GOOD], b"", GOOD),
-        ([b"power"], b"power", b""),
-        ([b"power", GOOD], b"power", GOOD),
-        ([b"", GOOD], b"", GOOD),
-        ([b"power", GOOD], b"", GOOD),  # without a topic every topic is ours
-        ([b"power-2", GOOD], b"power", None),
-        ([b"power", GOOD, b""], b"power", None),
-    ],
-)
-def test_payload_of(parts: list[bytes], topic: bytes, payload: bytes | None) -> None:
-    assert wire.payload_of(parts, topic) == payload
-
-
 @pytest.mark.parametrize("topic", [b"", b"cycle-aligned", "Zähler".encode(), b"a\nb\n\n", b"x" * 255])
 def test_find_topic(topic: bytes) -> None:
     assert wire.find_topic(topic + GOOD + FFT) == topic

@@ -1,0 +1,146 @@
+"""The load: messages of a recording on many endpoints of their own, each at its time, from a process of its own.
+
+Run as `python -m pipeline.bench.generator DEVICES RATE_HZ`. It prints the endpoints as a line of JSON, reads for how
+many seconds to send, and prints what it did. Messages are encoded once; for each the time and the sequence are written
+into its bytes, which takes a tenth of the time. Devices take turns within a cycle, as devices on different feeds do.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.adapters import recordings, wire
+from pipeline.adapters.link import Publisher
+from pipeline.core.config import DEFAULT_TOPIC
+from pipeline.core.delays import Delays
+from pipeline.core.model import TIMESTAMP, VALUE_COLUMNS, value_columns
+from pipeline.core.pacing import Pace
+
+FRAMES: Final = 600  # of the recording: ten seconds, again and again
+TURNS: Final = 16  # groups of devices that send one after the other within a cycle
+BLOCK: Final = 64  # sendings whose bytes are made at a time
+VARINT: Final = 5  # bytes: up to 2**35 - 1
+PATIENCE_S: Final = 120.0
+SMALLEST_WAIT_S: Final = 0.0005
+_MARK_S, _MARK_NS, _MARK_SEQUENCE = 1_700_000_000, 999_999_000, 2**34 + 1  # each takes five bytes
+
+
+def varints(numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Numbers as varints of five bytes: (n,) to (n, 5). Longer than need be, which protobuf allows."""
+    parts = (numbers[:, None] >> (7 * np.arange(VARINT))) & 0x7F
+    parts[:, :-1] |= 0x80
+    return parts.astype(np.uint8)
+
+
+class Templates:
+    """The frames of a recording as bytes in which time and sequence can be written.
+
+    Args:
+        both: fill channel b with the figures of channel a; the recordings have none.
+        prefix: what stands before each payload.
+    """
+
+    def __init__(self, recording: recordings.Recording, both: bool, prefix: bytes) -> None:
+        rows = recording.cycles.filter(pc.less(recording.cycles.column("frame"), FRAMES))
+        size = rows.num_rows
+        sources = (*value_columns("a"), *value_columns("a" if both else "b"))
+        payloads = wire.encode(
+            pa.RecordBatch.from_arrays(
+                [
+                    pa.array(np.full(size, _MARK_S * 1_000_000 + _MARK_NS // 1000)).view(TIMESTAMP),
+                    rows.column("stream"),
+                    pa.array(np.full(size, _MARK_SEQUENCE)),
+                    rows.column("frame"),
+                    *(rows.column(name) for name in sources),
+                ],
+                names=["time", "stream", "sequence", "message", *VALUE_COLUMNS],
+            )
+        )
+        self._bytes = np.stack([np.frombuffer(prefix + payload, np.uint8) for payload in payloads])
+        self._places = [_places(self._bytes, mark) for mark in (_MARK_S, _MARK_NS, _MARK_SEQUENCE)]
+
+    def stamped(self, number: NDArray[np.int64], time_us: NDArray[np.int64]) -> list[bytes]:
+        """Message `number` of a device, at `time_us`; both of shape (n,)."""
+        rows = self._bytes[number % len(self._bytes)]
+        written = (time_us // 1_000_000, time_us % 1_000_000 * 1000, number)
+        for places, values in zip(self._places, written, strict=True):
+            rows[:, places] = np.tile(varints(values), len(places) // VARINT)
+        data, size = rows.tobytes(), rows.shape[1]
+        return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def _places(rows: NDArray[np.uint8], mark: int) -> NDArray[np.intp]:
+    """The columns in which a mark stands, in every row the same."""
+    wanted = varints(np.array([mark]))[0]
+    windows = np.lib.stride_tricks.sliding_window_view(rows, VARINT, axis=1)
+    starts = np.flatnonzero((windows == wanted).all(axis=(0, 2)))
+    return (starts[:, None] + np.arange(VARINT)).ravel()
+
+
+class Load:
+    """Sends to many endpoints. Turn t of frame n is due at n cycles and t sixteenths of one."""
+
+    def __init__(self, publisher: Publisher, templates: Templates, devices: int, rate_hz: float) -> None:
+        self._publisher = publisher
+        self._templates = templates
+        self._turns = min(TURNS, devices)
+        self._groups = [range(turn, devices, self._turns) for turn in range(self._turns)]
+        self._rate_hz = rate_hz
+        self.published = 0
+        self.late = Delays()
+
+    def run(self, seconds: float) -> None:
+        """Send for so long, each device the same number of messages."""
+        end = round(seconds * self._rate_hz) * self._turns
+        pace = Pace(time.time_ns() // 1000, self._rate_hz * self._turns)
+        following = 0
+        while following < end:
+            due = min(pace.due(time.time_ns() // 1000), end, following + BLOCK)
+            numbers = np.arange(following, due)
+            times_us = pace.time_us(numbers)
+            for number, frame in zip(
+                range(following, due), self._templates.stamped(numbers // self._turns, times_us), strict=True
+            ):
+                group = self._groups[number % self._turns]
+                self._publisher.send_to(group, frame)
+                self.published += len(group)
+            self.late.add(time.time_ns() // 1000 - times_us)
+            following = due
+            time.sleep(max(SMALLEST_WAIT_S, pace.wait_s(following, time.time_ns() // 1000)))
+
+
+def main(devices: int, rate_hz: float, both: bool) -> None:
+    """Bind, say where, wait for the word and for subscribers, send, say what was sent."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three descriptors a device
+    templates = Templates(recordings.load("sample1"), both, DEFAULT_TOPIC.encode())
+    publisher = Publisher(["tcp://127.0.0.1:*"] * devices, "")
+    _say(endpoints=publisher.endpoints)
+    load = Load(publisher, templates, devices, rate_hz)
+    seconds = float(sys.stdin.readline())
+    if not publisher.wait_for_subscribers(PATIENCE_S):
+        _say(error="not every endpoint has a subscriber")
+        return
+    _say(sending=True)
+    load.run(seconds)
+    _say(published=load.published, late_ms={share: load.late.quantile_ms(share) for share in (0.5, 0.99, 1.0)})
+    sys.stdin.readline()  # what was sent stays queued until all are done
+    publisher.close()
+
+
+def _say(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3] == "both")

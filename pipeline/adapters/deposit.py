@@ -25,6 +25,7 @@ import pyarrow as pa
 
 from pipeline.adapters.spool import Spool
 from pipeline.adapters.timescale import accounts, upkeep
+from pipeline.adapters.timescale.jobs import JobKeeper
 from pipeline.adapters.timescale.positions import positions
 from pipeline.adapters.timescale.schema import Flavour, migrate
 from pipeline.adapters.timescale.store import Store
@@ -92,6 +93,7 @@ class Deposit:
         self._queue: deque[tuple[Batch, Future[None]]] = deque()
         self._wake = threading.Condition()
         self._store: Store | None = None
+        self._jobs: JobKeeper | None = None
         self._database = threading.RLock()  # the store is used by the depositing thread and by `opening`
         self._oldest: dict[Account, int] = {}  # the oldest number that each producer may still send
         self._handed = Progress()  # by what this process was given
@@ -119,6 +121,8 @@ class Deposit:
             self._wake.notify()
         self._thread.join()
         self._disconnect()
+        if self._jobs is not None:
+            self._jobs.close()
 
     def hand_in(self, batch: Batch, oldest: int) -> Future[None]:
         """Keep a batch. `oldest`: the oldest number that its producer may still send again."""
@@ -175,6 +179,7 @@ class Deposit:
             "spool_limit_bytes": self._settings.spool_bytes if self._spool else 0,
             "spool_segments": self._spool.segments if self._spool else 0,
             "spool_damaged": self._spool.damaged if self._spool else 0,
+            "failing_jobs": self._jobs.failing if self._jobs else 0,
             "error": self._outage,
         }
 
@@ -281,6 +286,7 @@ class Deposit:
                 upkeep.index_cycles(store.connection, self._settings, self._devices)
                 if store.flavour is Flavour.TIMESCALE:
                     upkeep.apply_policies(store.connection, self._settings, self._devices)
+                    self._jobs = JobKeeper(self._dsn)
             self._migrated = True
             self._store = store
         return self._store

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pipeline.adapters.timescale import schema
-from pipeline.adapters.timescale.usage import usage
+from pipeline.adapters.timescale.usage import failing_jobs, usage
 
 app = typer.Typer(help="Migrate the database, or tell how it stands.", no_args_is_help=True)
 Dsn = Annotated[str, typer.Option(envvar="KARMAN_DSN", help="postgresql://USER@HOST:PORT/DATABASE")]
@@ -45,3 +46,5 @@ def status(dsn: Dsn) -> None:
         figures = (f"{series.nbytes:,}", f"{series.rows:,}", each, str(series.parts), str(series.columnar_parts))
         table.add_row(series.series, *figures)
     console.print(table)
+    for error, count in failing_jobs(dsn).items():
+        console.print(f"[red]its scheduler fails at {count} jobs:[/red] {escape(error)}; a running pipeline runs them")

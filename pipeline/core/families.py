@@ -203,6 +203,15 @@ STORE: Final = (  # with the key of the store's statistics
         counter("karman_spool_damaged_segments", "segments", (), "Segments that could not be read back."),
         "spool_damaged",
     ),
+    (
+        gauge(
+            "karman_database_failing_jobs",
+            "jobs",
+            (),
+            "Jobs at which TimescaleDB's own scheduler fails; the pipeline runs them.",
+        ),
+        "failing_jobs",
+    ),
 )
 QUEUES: Final = (  # with the attribute of `metrics.Queue`
     (

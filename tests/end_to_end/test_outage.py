@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import pytest
 
 from pipeline.adapters import embedded, link
 
-DEVICES = 4
+DEVICES = int(os.environ.get("KARMAN_TEST_OUTAGE_DEVICES", "4"))
+OUTAGE_S = float(os.environ.get("KARMAN_TEST_OUTAGE_S", "0"))  # the database is away at least so long
 
 
 def kill_everything_below(pid: int) -> None:
@@ -28,7 +30,7 @@ def kill_everything_below(pid: int) -> None:
     psutil.wait_procs(family, timeout=10)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300 + 2 * OUTAGE_S)
 def test_nothing_acknowledged_is_lost_and_the_dead_time_is_a_gap(
     start: Callable[..., Any], public_folder: Path, tmp_path: Path, until_true: Callable[..., Any]
 ) -> None:
@@ -54,14 +56,16 @@ def test_nothing_acknowledged_is_lost_and_the_dead_time_is_a_gap(
         stack.callback(replay.wait, 20)
         stack.callback(replay.terminate)
         devices = [f"--connect=d{n}=tcp://127.0.0.1:{first_port + n}" for n in range(DEVICES)]
-        command = ["run", *devices, "--devices-per-actor", "2", "--spool-dir", str(tmp_path / "spool")]
+        command = ["run", *devices, "--devices-per-actor", str(DEVICES // 2), "--spool-dir", str(tmp_path / "spool")]
 
         run = start(*command, KARMAN_DSN=dsn)
         run.ready()
         postmaster = int((public_folder / "postgres" / "postmaster.pid").read_text().split("\n")[0])
         psutil.Process(postmaster).kill()
+        back_s = time.monotonic() + OUTAGE_S
         server.close()
         until_true(lambda: run.status()["balance"]["spooled"] > 100, 30)
+        time.sleep(OUTAGE_S / 4)
         received = run.status()["balance"]["received"]
 
         victim = run.actor("TimescaleWriterActor")
@@ -70,14 +74,18 @@ def test_nothing_acknowledged_is_lost_and_the_dead_time_is_a_gap(
         until_true(lambda: run.status()["balance"]["received"] > received + 60 * DEVICES * 2, 30)
         assert run.status()["balance"]["dropped"] == {}
 
+        time.sleep(OUTAGE_S / 4)
         kill_everything_below(run.process.pid)
         run = start(*command, KARMAN_DSN=dsn)
         spooled = until_true(lambda: (run.status() or {"balance": {"spooled": 0}})["balance"]["spooled"], 60)
         assert spooled > 0
         assert "starting all the same" in run.output()
 
+        time.sleep(max(0.0, back_s - time.monotonic()))
         dsn = server.enter_context(embedded.postgres(public_folder))
-        until_true(lambda: run.status()["balance"]["spooled"] == 0 and not run.status()["store"]["error"], 60)
+        until_true(
+            lambda: run.status()["balance"]["spooled"] == 0 and not run.status()["store"]["error"], 60 + OUTAGE_S
+        )
         time.sleep(1)
         assert run.end(signal.SIGTERM) == 0, run.output()
         report = run.report()

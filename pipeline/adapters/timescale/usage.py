@@ -1,14 +1,16 @@
-"""What each series takes on disk.
+"""What each series takes on disk, and which of the server's jobs on them fail.
 
 Must not know: how it is shown.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.adapters.timescale.connection import connect, translated
+from pipeline.adapters.timescale.jobs import failing
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
 from pipeline.adapters.timescale.upkeep import PARTITION_S
 
@@ -61,3 +63,15 @@ def usage(dsn: str) -> list[Usage]:
             row = connection.execute(statement.encode(), {"series": series}).fetchone() or (0, 0, 0, 0)
             found.append(Usage(series, *row))
     return found
+
+
+def failing_jobs(dsn: str) -> Counter[str]:
+    """At how many of its jobs a TimescaleDB's scheduler fails, by what it says.
+
+    Raises:
+        StorageError: the database cannot be reached.
+    """
+    with translated(), connect(dsn) as connection:
+        if flavour_of(connection) is not Flavour.TIMESCALE:
+            return Counter()
+        return Counter(error for _, _, error in failing(connection))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from actors import topology
+from actors import board, topology
 from pipeline.core.aggregation import ChannelAggregator, Checkpoint, Summary
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts, Delays
@@ -47,10 +47,11 @@ class _Resumption:
 
 
 class PhaseAggregatorActor:
-    """One per channel, a or b."""
+    """One per channel, a or b, and shard."""
 
-    def __init__(self, channel: str, config: PipelineConfig) -> None:
-        before = self._predecessor(channel)
+    def __init__(self, name: str, channel: str, config: PipelineConfig) -> None:
+        board.take_turn(name)
+        before = self._predecessor(name)
         self._aggregator = ChannelAggregator(
             channel,
             config.streams,
@@ -101,7 +102,7 @@ class PhaseAggregatorActor:
             self._aggregator.summary(), self._aggregator.checkpoint(), self._counted | self._inbox.positions()
         )
 
-    def health(self) -> dict[str, int]:
+    def health(self) -> dict[str, Any]:
         """Who answers."""
         return topology.identity()
 
@@ -114,10 +115,10 @@ class PhaseAggregatorActor:
         return self._delays.counts
 
     @staticmethod
-    def _predecessor(channel: str) -> Report | None:
+    def _predecessor(name: str) -> Report | None:
         """The last report of this actor's previous process; None at the start, or if nobody has it."""
         try:
-            asked = topology.find(topology.EXPORTER).last_answer.remote(topology.aggregator_name(channel))
+            asked = topology.find(topology.EXPORTER).last_answer.remote(name)
             report: Report | None = ray.get(asked, timeout=ASK_S)
         except (ValueError, ray.exceptions.RayError):
             return None

@@ -2,25 +2,29 @@
 
 It begins by retaining what it hears. Alone, it opens the store at once and sends; of a pair, one sends and the other
 stands by until that one is gone. Whoever opens the store gets a new epoch, and whoever had one before is refused from
-then on: it stands by again, with what it has retained.
+then on: it stands by again, with what it has retained. When its devices change it hands everything on and takes over
+from itself: so those that stay lose nothing.
 """
 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final
 
 import ray
 
-from actors import topology
+from actors import board, topology
 from actors.peer import Peer
 from actors.sending import Sending
 from pipeline.adapters import link, wire
 from pipeline.adapters.silence import SilenceWatch
+from pipeline.core.change import same_link
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.intake import Arrivals, Opening
@@ -38,25 +42,28 @@ LONGEST_DRAIN_S: Final = 2.0  # a live device never falls quiet
 SETTLE_S: Final = 30.0  # at the end: how long the store may take to acknowledge the rest
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
+CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
 
 
 class IngestActor:
-    """Hosts one or more devices."""
+    """Hosts one or more devices; which they are stands on the board."""
 
-    def __init__(self, name: str, devices: tuple[Device, ...], config: PipelineConfig) -> None:
+    def __init__(self, name: str, config: PipelineConfig) -> None:
+        board.take_turn(name)
         self._name = name
-        self._devices = devices
         self._config = config
         limits, now_us = config.limits, time.time_ns() // 1000
-        names = [device.name for device in devices]
-        self._topics = [device.topic.encode() for device in devices]
-        self._decoder = wire.Decoder(names, self._topics, int(limits.time_bound_s * 1e6), limits.calculation_names)
+        self._devices: Mapping[str, Device] = {}
+        self._names: list[str] = []  # by the index of arrivals, which a device keeps for good
+        self._topics: list[bytes] = []
+        self._rename({d.name: d for d in board.current(config).devices_of(topology.producer_of(name))})
+        self._changes: queue.SimpleQueue[tuple[Mapping[str, Device], Future[bool]]] = queue.SimpleQueue()
         self._recent = RecentRows(int(limits.recent_s * 1e6), limits.recent_bytes, first_mark=now_us)
         self._since_us = now_us
         self._retention = Retention(limits.standby_retain_s, limits.standby_bytes)
         self._opening: _Opening | None = None
         self._sending: Sending | None = None
-        self._links: dict[str, link.LinkState] = {}
+        self._subscriber: link.Subscriber | None = None
         self._notices: deque[str] = deque(maxlen=20)
         self._failure: str | None = None
         self._stop = threading.Event()
@@ -64,7 +71,7 @@ class IngestActor:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def health(self) -> dict[str, int]:
+    def health(self) -> dict[str, Any]:
         """Who answers.
 
         Raises:
@@ -84,17 +91,18 @@ class IngestActor:
         """Counts by device in this run, those of this epoch, and the state of links and edges."""
         sending = self._sending
         intake = sending.intake if sending else None
+        links = self._subscriber.states if self._subscriber else {}
         return {
             "name": self._name,
             "devices": {
-                device.name: {
+                name: {
                     "endpoint": device.endpoint,
-                    "tally": intake.totals[device.name] if intake else None,
-                    "last_received_us": intake.last_received_us.get(device.name, 0) if intake else 0,
-                    "connected": device.name in self._links and self._links[device.name].connected,
-                    "connections": self._links[device.name].connections if device.name in self._links else 0,
+                    "tally": intake.totals.get(name) if intake else None,
+                    "last_received_us": intake.last_received_us.get(name, 0) if intake else 0,
+                    "connected": name in links and links[name].connected,
+                    "connections": links[name].connections if name in links else 0,
                 }
-                for device in self._devices
+                for name, device in self._devices.items()
             },
             "queues": [
                 Queue(self._name, e.target, e.outbox.nbytes, self._config.limits.outbox_bytes, e.calls, e.failures)
@@ -105,6 +113,19 @@ class IngestActor:
             "retained_bytes": self._retention.nbytes,
             "notices": list(self._notices),
         }
+
+    def hosted(self) -> Mapping[str, Device]:
+        """The devices that are heard here, by name."""
+        return self._devices
+
+    def host(self, devices: Sequence[Device]) -> bool:
+        """Hear these devices from now on, and no others; those that go have been handed on and acknowledged.
+
+        False: the receivers do not acknowledge, and nothing is changed.
+        """
+        changed: Future[bool] = Future()
+        self._changes.put(({device.name: device for device in devices}, changed))
+        return changed.result(LONGEST_DRAIN_S + CHANGE_S + 10)
 
     def recent(self, device: str, mark: int) -> tuple[int, bytes]:
         """For the live page: the cycles of a device that came after `mark`, and the next mark."""
@@ -128,10 +149,9 @@ class IngestActor:
 
     def _receive(self) -> None:
         limits = self._config.limits
-        pace = rhythm(len(self._config.devices), limits)
-        endpoints = {device.name: (device.endpoint, device.topic) for device in self._devices}
-        subscriber = link.Subscriber(endpoints, pace.rest_s)
-        self._links = subscriber.states
+        pace = rhythm(len(board.current(self._config).config.devices), limits)
+        endpoints = {device.name: (device.endpoint, device.topic) for device in self._devices.values()}
+        self._subscriber = subscriber = link.Subscriber(endpoints, pace.rest_s)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()
@@ -145,6 +165,7 @@ class IngestActor:
                 next_push_s = now_s + until_beat_s(pace.push_s, time.time())
                 self._take(arrivals, now_s)
                 arrivals = Arrivals()
+                self._change(subscriber)
                 self._turn(now_s)
             if self._sending is not None:
                 if now_s >= next_cut_s:
@@ -179,16 +200,16 @@ class IngestActor:
                 self._stand_by()
         elif self._opening is None:
             if not self._stop.is_set() and (self._peer is None or self._peer.gone):
-                self._opening = _Opening(self._name, [device.name for device in self._devices])
+                self._opening = _Opening(self._name, self._names, self._config)
         else:
             opening = self._opening.answer(now_s)
             if opening is not None:
                 self._begin(opening, self._opening.since_us)
 
     def _begin(self, opening: Opening, since_us: int) -> None:
-        names = [device.name for device in self._devices]
+        names = tuple(self._names)
         sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, self._config)
-        retained = self._retention.arrivals()
+        retained = [arrival for arrival in self._retention.arrivals() if names[arrival.device] in self._devices]
         sending.resume(retained, since_us, self._recent)
         self._sending, self._opening = sending, None
         if self._peer is None:
@@ -196,6 +217,51 @@ class IngestActor:
         else:
             self._peer.heard()
             log.warning("%s sends from now on; it had retained %d messages", self._name, len(retained))
+
+    def _change(self, subscriber: link.Subscriber) -> None:
+        """Take up what `host` wishes. Whoever sends hands all on first, and then asks the store again."""
+        while not self._changes.empty():
+            devices, changed = self._changes.get()
+            gone = [n for n, d in self._devices.items() if n not in devices or not same_link(d, devices[n])]
+            new = [name for name in devices if name not in self._devices or name in gone]
+            sends = self._sending is not None or self._opening is not None
+            if (gone or new) and self._sending is not None:
+                if not self._hand_on(self._sending, subscriber):
+                    changed.set_result(False)
+                    continue
+                self._sending = None
+            for name in gone:
+                subscriber.disconnect(name)
+            self._rename(devices)
+            for name in new:
+                subscriber.connect(name, devices[name].endpoint, devices[name].topic)
+            if (gone or new) and sends:
+                self._opening = _Opening(self._name, self._names, self._config)
+            changed.set_result(True)
+
+    def _hand_on(self, sending: Sending, subscriber: link.Subscriber) -> bool:
+        """Hand on all that was heard; whether the receivers have acknowledged it."""
+        for _ in range(2):  # the second time what came in meanwhile
+            arrivals = Arrivals()
+            for received in subscriber.receive(0.0):
+                arrivals.add(*received)
+            self._take(arrivals, time.monotonic())
+            sending.cut()
+            if not sending.settle(CHANGE_S, everywhere=True):
+                return False
+        return True
+
+    def _rename(self, devices: Mapping[str, Device]) -> None:
+        for name, device in devices.items():
+            if name not in self._names:
+                self._names.append(name)
+                self._topics.append(b"")
+            self._topics[self._names.index(name)] = device.topic.encode()
+        limits = self._config.limits
+        self._decoder = wire.Decoder(
+            self._names, self._topics, int(limits.time_bound_s * 1e6), limits.calculation_names
+        )
+        self._devices = devices
 
     def _stand_by(self) -> None:
         if self._peer is None:
@@ -208,9 +274,10 @@ class IngestActor:
 class _Opening:
     """Asks the store for an epoch and how far the devices have come, while messages go on being received."""
 
-    def __init__(self, ingest: str, devices: list[str]) -> None:
+    def __init__(self, ingest: str, devices: Sequence[str], config: PipelineConfig) -> None:
         self._producer = topology.producer_of(ingest)
-        self._devices = devices
+        self._store = topology.store_of(devices[0] if devices else "", config)
+        self._devices = tuple(devices)  # with those that are gone: their totals are kept for whoever has them next
         self._asked: Future[Opening] | None = None
         self._again_s = 0.0
         self._expires_s = 0.0
@@ -225,7 +292,7 @@ class _Opening:
         if (self._asked is None and now_s >= self._again_s) or (self._asked is not None and now_s >= self._expires_s):
             self._expires_s = now_s + OPEN_S
             try:
-                self._asked = topology.find(topology.STORE).open.remote(self._producer, self._devices).future()
+                self._asked = topology.find(self._store).open.remote(self._producer, self._devices).future()
             except (ray.exceptions.RayError, ValueError):
                 self._again_s = now_s + REOPEN_S
         return None

@@ -1,4 +1,4 @@
-"""Starting, finding and ending a pipeline, from a driver."""
+"""Starting, finding and ending a pipeline, from a driver. Drivers come and go; what they start is detached."""
 
 from __future__ import annotations
 
@@ -7,18 +7,66 @@ import logging
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import ray
 
-from actors import topology
+from actors import board, topology
 from actors.supervisor import STOP_S, SupervisorActor
+from pipeline.core.change import Change
 from pipeline.core.config import PipelineConfig
-from pipeline.core.errors import KarmanError
+from pipeline.core.errors import InputError, KarmanError
 
 START_S: Final = 120.0
-ASK_S: Final = 30.0
+APPLY_S: Final = 180.0  # hundreds of new ingests start at five a second and core pair
+ASK_S: Final = 10.0
+LOOK_S: Final = 3.0
+CLUSTER: Final = "RAY_ADDRESS"
 OBJECT_STORE_BYTES: Final = 100 << 20  # calls carry their data inline; Ray's default would take 30 % of memory
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A driver's relation to the pipeline: whether it has started it, and what it changed in one that ran already."""
+
+    started: bool
+    config: PipelineConfig  # in force
+    change: Change
+
+
+def in_cluster() -> bool:
+    """Whether a Ray cluster is named, which outlives us."""
+    return bool(os.environ.get(CLUSTER))
+
+
+@contextlib.contextmanager
+def a_ray() -> Iterator[None]:
+    """The Ray cluster that RAY_ADDRESS names; without it one of our own, which ends with us.
+
+    Raises:
+        InputError: RAY_ADDRESS is no address that a driver can use.
+        KarmanError: no cluster answers there.
+    """
+    address = os.environ.get(CLUSTER)
+    if not address:
+        with local_ray():
+            yield
+        return
+    if "://" in address:
+        raise InputError(
+            f"RAY_ADDRESS is {address}: on a node of the cluster use HOST:6379 or auto; from elsewhere send the command"
+            " there with 'ray job submit'"
+        )
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR, namespace=topology.NAMESPACE)
+    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise KarmanError(f"no Ray cluster can be used at RAY_ADDRESS={address}: {reason}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -68,42 +116,103 @@ def _own_process_group() -> Iterator[None]:
             leader.kill()
 
 
-def start(config: PipelineConfig) -> Any:
-    """Start a pipeline and wait until all its actors have answered. Returns the supervisor's handle.
+def join(config: PipelineConfig) -> Joined:
+    """Start a pipeline, or join the one that runs and let it have this configuration.
 
     Raises:
+        InputError: settings differ that cannot change while it runs.
         KarmanError: an actor could not start; the message says why.
     """
-    supervisor = topology.spawn(SupervisorActor, topology.SUPERVISOR, config, threads=4)
+    try:
+        supervisor, started = topology.find(topology.SUPERVISOR), False
+    except ValueError:
+        supervisor, started = topology.spawn(SupervisorActor, topology.SUPERVISOR, config, threads=8), True
     failure = ray.get(supervisor.ready.remote(START_S), timeout=START_S + 30)
     if failure:
-        end(config)
+        if started:
+            end()
         raise KarmanError(failure)
-    return supervisor
+    return Joined(True, config, Change()) if started else Joined(False, running_config(), apply(config))
 
 
-def ask(name: str, method: str, timeout_s: float = ASK_S) -> Any:
-    """What a method of an actor of ours answers.
+def start(config: PipelineConfig) -> None:
+    """Start a pipeline, or join the one that runs, and wait until all its actors have answered."""
+    join(config)
+
+
+def apply(config: PipelineConfig) -> Change:
+    """Let a running pipeline have another configuration.
+
+    Raises:
+        InputError: settings differ that cannot change while it runs.
+        KarmanError: there is none, or it does not answer.
+    """
+    change: Change = ask(topology.SUPERVISOR, "apply", config, timeout_s=APPLY_S)
+    if change.refused:
+        raise InputError(
+            f"{', '.join(change.refused)} cannot change while the pipeline runs: 'karman stop' it and start it anew"
+        )
+    return change
+
+
+def running_config() -> PipelineConfig:
+    """The configuration in force.
+
+    Raises:
+        KarmanError: no pipeline runs, or it does not answer.
+    """
+    config: PipelineConfig = ask(topology.SUPERVISOR, "config")
+    return config
+
+
+def runs() -> bool:
+    """Whether there is a pipeline."""
+    try:
+        topology.find(topology.SUPERVISOR)
+    except ValueError:
+        return False
+    return True
+
+
+def status() -> dict[str, Any]:
+    """The status document; empty while nobody has it.
+
+    Raises:
+        KarmanError: no pipeline runs, or it does not answer.
+    """
+    document: dict[str, Any] = ask(topology.EXPORTER, "status", timeout_s=LOOK_S)
+    return document
+
+
+def ask(name: str, method: str, *arguments: object, timeout_s: float = ASK_S) -> Any:
+    """What a method of an actor answers.
 
     Raises:
         KarmanError: there is no such actor, or it does not answer.
     """
     try:
-        return ray.get(getattr(topology.find(name), method).remote(), timeout=timeout_s)
-    except (ValueError, ray.exceptions.RayError) as error:
-        raise KarmanError(f"{name} does not answer '{method}'") from error
+        return ray.get(getattr(topology.find(name), method).remote(*arguments), timeout=timeout_s)
+    except ValueError as error:
+        raise KarmanError("no pipeline runs here") from error
+    except ray.exceptions.RayError as error:
+        raise KarmanError(f"the pipeline's {name} does not answer: try again in a few seconds") from error
 
 
-def stop(config: PipelineConfig) -> dict[str, Any]:
-    """Stop the sources, store what was received, end every actor. Returns the last stats."""
-    supervisor = topology.find(topology.SUPERVISOR)
-    final: dict[str, Any] = ray.get(supervisor.stop.remote(), timeout=2 * STOP_S)
-    end(config)
+def stop() -> dict[str, Any]:
+    """Stop the sources, store what was received, end every actor. Returns the last stats.
+
+    Raises:
+        KarmanError: no pipeline runs, or somebody else has just ended it.
+    """
+    final: dict[str, Any] = ask(topology.SUPERVISOR, "stop", timeout_s=2 * STOP_S + APPLY_S)
+    end()
     return final
 
 
-def end(config: PipelineConfig) -> None:
+def end() -> None:
     """Kill every actor of the pipeline, the supervisor first so that nothing is started anew."""
-    for name in [topology.SUPERVISOR, *topology.worker_names(config)]:
+    names = topology.running()
+    for name in sorted(names, key=lambda name: name != topology.SUPERVISOR):
         with contextlib.suppress(ValueError, ray.exceptions.RayError):
             ray.kill(topology.find(name), no_restart=True)
+    board.clear()

@@ -34,6 +34,10 @@ class LiveSource:
         self._replay: Mapping[str, Any] | None = None
         self._store: Mapping[str, Any] = {}
 
+    def configure(self, config: PipelineConfig) -> None:
+        """Another configuration is in force."""
+        self._config = config
+
     def update(self, snapshot: Snapshot, ingests: Mapping[str, str], replay: Mapping[str, Any] | None) -> None:
         """Take a new look: what is known, the ingest of each device, what the replay says."""
         figures = Figures(snapshot, self._config.limits.silence_s)

@@ -18,7 +18,8 @@ from typing import Any, Final
 import ray
 
 import pipeline
-from actors import topology
+from actors import board, topology
+from actors.board import Applied
 from actors.live import LiveSource
 from pipeline.adapters import exposition
 from pipeline.adapters.web import Action, Body, Page, WebServer, as_json
@@ -26,12 +27,13 @@ from pipeline.adapters.web.api import Api
 from pipeline.adapters.web.feed import Feed
 from pipeline.adapters.web.files import Files
 from pipeline.adapters.web.socket import LiveSocket
-from pipeline.core.balance import balance
+from pipeline.core.assignment import Groups
+from pipeline.core.balance import balance, joined
 from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError, KarmanError
 from pipeline.core.metrics import Snapshot, collect
-from pipeline.core.model import CHANNELS, Tally
+from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
 from pipeline.core.progress import furthest
 from pipeline.core.status import DeviceState, Observation, document
@@ -63,7 +65,10 @@ class PrometheusWriterActor:
     """Serves what the other actors know."""
 
     def __init__(self, config: PipelineConfig) -> None:
-        self._config = config
+        board.take_turn(topology.EXPORTER)
+        applied = board.current(config)
+        config = self._config = applied.config
+        self._groups = applied.groups
         self._handles: dict[str, Any] = {}
         self._latest: dict[str, Any] = {}
         self._paces: dict[str, _Pace] = {}
@@ -88,7 +93,12 @@ class PrometheusWriterActor:
         )
         threading.Thread(target=self._run, name="collect", daemon=True).start()
 
-    def health(self) -> dict[str, int]:
+    def configure(self, applied: Applied) -> None:
+        """Another configuration is in force."""
+        self._config, self._groups = applied.config, applied.groups
+        self._live.configure(applied.config)
+
+    def health(self) -> dict[str, Any]:
         """Who answers."""
         return topology.identity()
 
@@ -141,22 +151,22 @@ class PrometheusWriterActor:
             time.sleep(max(0.05, PERIOD_S - (time.monotonic() - began_s)))
 
     def _look(self) -> None:
-        questions = {topology.aggregator_name(channel): "report" for channel in CHANNELS}
-        questions |= dict.fromkeys(topology.ingest_members(self._config), "stats")
-        questions |= {topology.STORE: "stats", topology.SUPERVISOR: "status"}
-        if self._config.replay:
+        config, groups = self._config, self._groups
+        questions = dict.fromkeys(topology.aggregator_names(config), "report")
+        questions |= dict.fromkeys([*topology.ingest_members(config, groups), *topology.store_names(config)], "stats")
+        questions |= {topology.SUPERVISOR: "status"}
+        if config.replay:
             questions[topology.REPLAY] = "stats"
         answers = self._ask(questions)
-        if topology.STORE in answers and answers[topology.STORE]["accounts"] is None:  # it has not read the ledger yet
-            answers[topology.STORE]["accounts"] = self._latest.get(topology.STORE, {}).get("accounts")
+        for name in topology.store_names(config):
+            if name in answers and answers[name]["accounts"] is None:  # it has not read the ledger yet
+                answers[name]["accounts"] = self._latest.get(name, {}).get("accounts")
         self._latest |= answers  # an actor that is being restarted is shown as it was last seen
-        ingests = self._senders(answers)
+        ingests = self._senders(answers, groups)
         summaries = tuple(
-            self._latest[topology.aggregator_name(c)].summary
-            for c in CHANNELS
-            if topology.aggregator_name(c) in self._latest
+            self._latest[name].summary for name in topology.aggregator_names(config) if name in self._latest
         )
-        store = self._latest.get(topology.STORE, {})
+        store = joined([self._latest[name] for name in topology.store_names(config) if name in self._latest])
         actors = self._latest.get(topology.SUPERVISOR, {})
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
@@ -168,10 +178,10 @@ class PrometheusWriterActor:
         lag_s = max(0, newest_us - committed_us) / 1e6 if committed_us else None
         self._snapshot = Snapshot(
             now_us,
-            self._config.metrics,
+            config.metrics,
             pipeline.__version__,
-            {device.name: device for device in self._config.devices},
-            self._config.streams,
+            {device.name: device for device in config.devices},
+            config.streams,
             devices,
             self._completeness.look({name: state.tally for name, state in devices.items()}),
             summaries,
@@ -184,7 +194,7 @@ class PrometheusWriterActor:
         self._live.update(self._snapshot, homes, replay)
         self._observation = Observation(
             now_us,
-            self._config.limits.silence_s,
+            config.limits.silence_s,
             replay,
             devices,
             summaries,
@@ -194,9 +204,10 @@ class PrometheusWriterActor:
             [notice for ingest in ingests.values() for notice in ingest["notices"]],
         )
 
-    def _senders(self, answers: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _senders(self, answers: Mapping[str, Any], groups: Groups) -> Mapping[str, Any]:
         """By producer the stats of the ingest that sends; while none does, of the one that did last."""
-        for producer in topology.ingest_names(self._config):
+        self._sending = {producer: stats for producer, stats in self._sending.items() if producer in groups}
+        for producer in groups:
             members = (producer, topology.standby_of(producer))
             found = sender(answers[name] for name in members if name in answers)
             if found is not None and (found["epoch"] or producer not in self._sending):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import ray
 
-from actors import topology
+from actors import board, topology
 from pipeline.adapters.link import Publisher
 from pipeline.adapters.recordings import load
 from pipeline.adapters.replay import Begin, Frames, Replayer
@@ -29,6 +29,7 @@ class ReplayActor:
     """
 
     def __init__(self, config: PipelineConfig) -> None:
+        board.take_turn(topology.REPLAY)
         if config.replay is None:
             raise ValueError("this pipeline has no replay")
         self._config = config
@@ -52,7 +53,7 @@ class ReplayActor:
         self._thread = threading.Thread(target=self._run, name="replay", daemon=True)
         self._thread.start()
 
-    def health(self) -> dict[str, int]:
+    def health(self) -> dict[str, Any]:
         """Who answers."""
         return topology.identity()
 

@@ -47,10 +47,13 @@ class Sending:
         self._opening = opening
         self.epoch = opening.epoch
         self.intake = Intake(devices, decode, opening.positions, opening.totals)
-        self._store = Edge(topology.STORE, "write", producer, self.epoch, limits.outbox_bytes, window=4)
+        anyone = devices[0] if devices else ""  # devices of one ingest share their shards
+        self._store = Edge(
+            topology.store_of(anyone, config), "write", producer, self.epoch, limits.outbox_bytes, window=4
+        )
         self._channels = {
             channel: Edge(
-                topology.aggregator_name(channel),
+                topology.aggregator_of(anyone, channel, config),
                 "push",
                 producer,
                 self.epoch,
@@ -101,12 +104,17 @@ class Sending:
         """Whether a receiver has said that another has taken our place."""
         return any(edge.fenced for edge in self.edges)
 
-    def settle(self, seconds: float) -> None:
-        """Wait until the store has acknowledged everything."""
+    def settle(self, seconds: float, everywhere: bool = False) -> bool:
+        """Wait until the store, or all receivers, have acknowledged everything; whether they have."""
+        edges = self.edges if everywhere else (self._store,)
         deadline_s = time.monotonic() + seconds
-        while not self._store.settled and not self.fenced and time.monotonic() < deadline_s:
-            self._store.pump()
+        while not self.fenced and time.monotonic() < deadline_s:
+            if all(edge.settled for edge in edges):
+                return True
+            for edge in edges:
+                edge.pump()
             time.sleep(0.005)
+        return False
 
     def _take(self, arrivals: Arrivals, recent: RecentRows) -> pa.RecordBatch:
         rows = self.intake.take(arrivals)

@@ -1,58 +1,64 @@
-"""The supervisor: starts the actors in order, watches them, and stops them so that nothing received is lost.
+"""The supervisor: starts the actors in order, watches them, applies changes, and ends them so that nothing is lost.
 
-Ray restarts an actor whose process dies. The supervisor sees to what Ray cannot see: one that no longer answers. Being
-restarted itself it finds the others by name and goes on.
+What is in force stands on the board before it is carried out, and carrying out means to compare what runs with it: so
+a supervisor that is started anew, in the middle of a change too, finds the others by name and goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import ray
 
-from actors import topology
+from actors import board, topology
 from actors.aggregator import PhaseAggregatorActor
+from actors.board import Applied
 from actors.ingest import IngestActor
 from actors.prometheus_writer import PrometheusWriterActor
 from actors.replay import ReplayActor
 from actors.timescale_writer import TimescaleWriterActor
-from pipeline.core.config import PipelineConfig
+from actors.watch import Watch
+from pipeline.core.assignment import assign
+from pipeline.core.change import Change, change, fixed_changes, same_link
+from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.model import CHANNELS
 from pipeline.core.pairing import sender
 
 log = logging.getLogger(__name__)
 
 WATCH_S: Final = 1.0
-ANSWER_S: Final = 5.0  # Ray restarts a killed actor within 1 s; one that is silent for longer hangs
-STRIKES: Final = 3  # unanswered questions before a hanging actor is killed, so that Ray starts it anew
+ASK_S: Final = 5.0
+FIRST_ANSWER_S: Final = 60.0
 STOP_S: Final = 45.0
-
-
-@dataclass(slots=True)
-class Watched:
-    """What the supervisor knows of an actor."""
-
-    pid: int | None = None
-    restarts: int = 0
-    strikes: int = 0
+HOST_S: Final = 20.0
+LINGER_S: Final = 10.0  # after the end: for the driver to fetch the balance, if there still is one
 
 
 class SupervisorActor:
     """Owns the life of one pipeline's actors."""
 
     def __init__(self, config: PipelineConfig) -> None:
-        self._config = config
-        self._watched = {name: Watched() for name in topology.worker_names(config)}
+        self._applied = board.current(config)
+        self._fresh = not self._applied.groups
+        if self._fresh:
+            self._begin(config)
+        board.take_turn(topology.SUPERVISOR)
+        self._restarts = board.starts(topology.SUPERVISOR).count - 1
+        self._watch = Watch()
+        self._changing = threading.RLock()
+        self._carried_out = False
         self._stopping = threading.Event()
-        self._handles: dict[str, Any] = {}
+        self._final: dict[str, Any] | None = None
         self._started = threading.Event()
         self._failure: str | None = None
         threading.Thread(target=self._run, name="watch", daemon=True).start()
 
-    def health(self) -> dict[str, int]:
+    def health(self) -> dict[str, Any]:
         """Who answers."""
         return topology.identity()
 
@@ -61,96 +67,185 @@ class SupervisorActor:
         self._started.wait(timeout_s)
         return self._failure if self._failure or self._started.is_set() else "the actors do not start in time"
 
+    def config(self) -> PipelineConfig:
+        """The configuration in force."""
+        return self._applied.config
+
     def status(self) -> dict[str, dict[str, Any]]:
-        """Process id of every actor, and its restarts since this supervisor watches."""
-        return {topology.SUPERVISOR: {**topology.identity(), "restarts": 0}} | {
-            name: {"pid": entry.pid, "restarts": entry.restarts} for name, entry in self._watched.items()
-        }
+        """Process, node and restarts of every actor."""
+        own = {**topology.identity(), "restarts": self._restarts, "up": True, "waits_s": 0.0}
+        return {topology.SUPERVISOR: own, **self._watch.status()}
+
+    def apply(self, config: PipelineConfig) -> Change:
+        """Let another configuration be in force; devices that it does not concern notice nothing."""
+        with self._changing:
+            before = self._applied
+            refused = fixed_changes(before.config, config)
+            if refused:
+                return Change(refused=refused)
+            config = replace(config, run_us=before.config.run_us)
+            groups = assign(
+                before.groups, [device.name for device in config.devices], config.devices_per_actor, config.shards
+            )
+            found = change(before.config, before.groups, config, groups)
+            if found and not self._stopping.is_set():
+                self._applied = Applied(config, groups)
+                board.publish(self._applied)
+                self._try_to_carry_out()
+            return found
 
     def stop(self) -> dict[str, Any]:
-        """Stop the sources, then let everything received be stored. Answers the last stats of what was stopped."""
+        """Stop the sources, let everything received be stored, end every actor. Answers their last stats.
+
+        It goes on if whoever asked for it dies; then it ends itself too.
+        """
         self._stopping.set()
-        final: dict[str, Any] = {"ingests": {}}
-        if self._config.replay:
-            final["replay"] = self._ask(topology.REPLAY, "stop", STOP_S)
-        stops = {name: self._handles[name].stop.remote() for name in topology.ingest_members(self._config)}
-        for name, reference in stops.items():
-            try:
-                stats, producer = ray.get(reference, timeout=STOP_S), topology.producer_of(name)
-                final["ingests"][producer] = sender([stats, *filter(None, [final["ingests"].get(producer)])])
-            except ray.exceptions.RayError:
-                log.warning("%s did not stop in order", name)
-        final["store"] = self._ask(topology.STORE, "stats", ANSWER_S)
-        return final
+        with self._changing:
+            if self._final is None:
+                self._final = self._stop()
+                threading.Timer(LINGER_S, self._end_self).start()
+            return self._final
+
+    def _begin(self, config: PipelineConfig) -> None:
+        """A new pipeline: what one before may have left behind goes first."""
+        if board.written():
+            for name in topology.running():
+                if name != topology.SUPERVISOR:
+                    _kill(name)
+            board.clear()
+        self._applied = Applied(config, topology.first_groups(config))
+        board.publish(self._applied)
 
     def _run(self) -> None:
         try:
-            self._start()
+            with self._changing:
+                self._carry_out()
         except Exception as error:
-            cause = getattr(error, "cause", None) or error
-            self._failure = str(cause).strip().splitlines()[-1]
-            self._started.set()
             log.exception("the pipeline cannot start")
-            return
+            if self._fresh:
+                cause = getattr(error, "cause", None) or error
+                self._failure = str(cause).strip().splitlines()[-1]
+                self._started.set()
+                return
         self._started.set()
         while not self._stopping.wait(WATCH_S):
-            asked = {name: self._handles[name].health.remote() for name in self._watched}
-            for name, reference in asked.items():
-                self._look(name, reference)
+            try:
+                with self._changing:
+                    if not self._carried_out:
+                        self._try_to_carry_out()
+                    if not self._stopping.is_set():
+                        self._watch.look()
+            except Exception:
+                log.exception("the supervisor goes on")
 
-    def _start(self) -> None:
-        config = self._config
-        spawned: list[list[tuple[str, Any]]] = [
-            [(topology.STORE, topology.spawn(TimescaleWriterActor, topology.STORE, config))]
-            + [
-                (name, topology.spawn(PhaseAggregatorActor, name, channel, config))
-                for channel in CHANNELS
-                for name in [topology.aggregator_name(channel)]
-            ]
-            + [(topology.EXPORTER, topology.spawn(PrometheusWriterActor, topology.EXPORTER, config, threads=4))],
-            [
-                (name, topology.spawn(IngestActor, name, name, group, config, threads=6))
-                for name, group in zip(topology.ingest_names(config), config.groups(), strict=True)
-            ],
-            [
-                (name, topology.spawn(IngestActor, name, name, group, config, threads=6))
-                for name, group in zip(
-                    map(topology.standby_of, topology.ingest_names(config)), config.groups(), strict=True
-                )
-                if config.standby
-            ],
+    def _try_to_carry_out(self) -> None:
+        try:
+            self._carry_out()
+        except (ValueError, ray.exceptions.RayError):
+            log.exception("not all is in place: it is tried again")
+
+    def _carry_out(self) -> None:
+        """Make what runs be what is in force: devices are given up where they were before others take them."""
+        self._carried_out = False
+        applied, config = self._applied, self._applied.config
+        wanted = {
+            name: applied.devices_of(topology.producer_of(name))
+            for name in topology.ingest_members(config, applied.groups)
+        }
+        hosted = self._hosted()
+        for name, devices in hosted.items():
+            if name not in wanted:
+                self._retire(name)
+                continue
+            staying = [d for d in wanted[name] if d.name in devices and same_link(d, devices[d.name])]
+            if len(staying) < len(devices):
+                self._host(name, staying)
+        for step in self._steps():
+            for name, make in step:
+                self._watch.add(name, make)
+            for name, _ in step:
+                self._watch.first_answer(name, FIRST_ANSWER_S)
+        for name, devices in wanted.items():
+            if name in hosted and tuple(hosted[name].values()) != devices:
+                self._host(name, devices)
+        ray.get(self._watch.handle(topology.EXPORTER).configure.remote(applied), timeout=ASK_S)
+        self._carried_out = True
+
+    def _hosted(self) -> dict[str, Any]:
+        """The devices of every ingest that runs."""
+        names = list(filter(topology.is_ingest, topology.running()))
+        asked = {name: topology.find(name).hosted.remote() for name in names}
+        return {name: ray.get(reference, timeout=ASK_S) for name, reference in asked.items()}
+
+    def _host(self, name: str, devices: Sequence[Device]) -> None:
+        if not ray.get(topology.find(name).host.remote(devices), timeout=HOST_S):
+            raise ray.exceptions.RayError(f"the receivers of {name} do not acknowledge")
+
+    def _retire(self, name: str) -> None:
+        """End an ingest that has no devices any more."""
+        self._watch.forget(name)
+        ray.get(topology.find(name).stop.remote(), timeout=STOP_S)
+        _kill(name)
+
+    def _steps(self) -> list[list[tuple[str, Callable[[], Any]]]]:
+        """All actors and how each is made, in the order in which they have to be there."""
+        config, groups = self._applied.config, self._applied.groups
+
+        def maker(cls: type, name: str, *args: object, **options: Any) -> tuple[str, Callable[[], Any]]:
+            return name, lambda: topology.spawn(cls, name, *args, **options)
+
+        stores = [
+            maker(TimescaleWriterActor, name, shard, config, node=topology.SPOOL_NODE)
+            for shard, name in enumerate(topology.store_names(config))
         ]
+        aggregators = [
+            maker(PhaseAggregatorActor, name, name, channel, config)
+            for shard in range(config.aggregator_shards)
+            for channel in CHANNELS
+            for name in [topology.aggregator_name(channel, shard)]
+        ]
+        gateway = maker(PrometheusWriterActor, topology.EXPORTER, config, threads=4, node=topology.GATEWAY_NODE)
+        ingests = [
+            maker(IngestActor, name, name, config, threads=8) for name in topology.ingest_members(config, groups)
+        ]
+        replay = [maker(ReplayActor, topology.REPLAY, config, threads=2)] if config.replay else []
+        return [[*stores, *aggregators, gateway], ingests[: len(groups)], ingests[len(groups) :], replay]
+
+    def _stop(self) -> dict[str, Any]:
+        config, groups = self._applied.config, self._applied.groups
+        final: dict[str, Any] = {"devices": len(config.devices), "replay": None, "ingests": {}, "stores": {}}
         if config.replay:
-            spawned.append([(topology.REPLAY, topology.spawn(ReplayActor, topology.REPLAY, config, threads=2))])
-        for step in spawned:
-            for name, handle in step:
-                self._handles[name] = handle
-                self._watched[name].pid = ray.get(handle.health.remote(), timeout=60)["pid"]
+            final["replay"] = _answers([topology.REPLAY], "stop").get(topology.REPLAY)
+        ingests = _answers(topology.ingest_members(config, groups), "stop")
+        for name in groups:
+            members = (name, topology.standby_of(name))
+            final["ingests"][name] = sender(ingests[member] for member in members if member in ingests)
+        final["stores"] = _answers(topology.store_names(config), "stats")
+        for name in topology.running():
+            if name != topology.SUPERVISOR:
+                _kill(name)
+        board.clear()
+        return final
 
-    def _look(self, name: str, reference: Any) -> None:
-        entry = self._watched[name]
-        try:
-            pid = ray.get(reference, timeout=ANSWER_S)["pid"]
-        except ray.exceptions.GetTimeoutError:
-            entry.strikes += 1
-        except ray.exceptions.ActorUnavailableError:
-            return  # its process died and Ray is starting it anew
-        except ray.exceptions.RayError:
-            entry.strikes += 1
-        else:
-            if entry.pid is not None and pid != entry.pid:
-                entry.restarts += 1
-                log.warning("%s was restarted", name)
-            entry.pid, entry.strikes = pid, 0
-            return
-        if entry.strikes >= STRIKES:
-            log.warning("%s does not answer: it is started anew", name)
-            entry.strikes = 0
-            ray.kill(self._handles[name], no_restart=False)
+    def _end_self(self) -> None:
+        _kill(topology.SUPERVISOR)
 
-    def _ask(self, name: str, method: str, timeout_s: float) -> Any:
+
+def _answers(names: Any, method: str) -> dict[str, Any]:
+    """What the actors of these names answer, of those that do."""
+    asked = {}
+    for name in names:
+        with contextlib.suppress(ValueError):
+            asked[name] = getattr(topology.find(name), method).remote()
+    answers = {}
+    for name, reference in asked.items():
         try:
-            return ray.get(getattr(self._handles[name], method).remote(), timeout=timeout_s)
+            answers[name] = ray.get(reference, timeout=STOP_S)
         except ray.exceptions.RayError:
             log.warning("%s did not answer '%s'", name, method)
-            return None
+    return answers
+
+
+def _kill(name: str) -> None:
+    with contextlib.suppress(ValueError, ray.exceptions.RayError):
+        ray.kill(topology.find(name), no_restart=True)

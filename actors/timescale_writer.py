@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final
 
-from actors import topology
+from actors import board, topology
 from pipeline.adapters.deposit import Deposit
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts
@@ -28,7 +28,8 @@ class TimescaleWriterActor:
     in flight, and the rest in their own bounded outboxes.
     """
 
-    def __init__(self, config: PipelineConfig) -> None:
+    def __init__(self, shard: int, config: PipelineConfig) -> None:
+        board.take_turn(topology.store_name(shard))
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
         spool_dir = Path(config.spool_dir) if config.spool_dir else None
         self._deposit = Deposit(config.dsn, config.storage, config.run_us, len(config.devices), spool_dir)
@@ -55,7 +56,7 @@ class TimescaleWriterActor:
             await asyncio.shield(asyncio.wrap_future(self._last[producer]))
         return expected
 
-    async def health(self) -> dict[str, int]:
+    async def health(self) -> dict[str, Any]:
         """Who answers."""
         return topology.identity()
 

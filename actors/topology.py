@@ -1,16 +1,18 @@
-"""How actors are made and found: the only place where `ray.remote(Cls).options(...)` is written.
+"""How actors are made, placed and found: the only place where `ray.remote(Cls).options(...)` is written.
 
 Every actor is detached and named in one namespace, so that a restarted supervisor finds what runs. The names of a
-pipeline follow from its configuration alone.
+pipeline follow from its configuration and from which ingest hosts which devices.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any, Final
 
 import ray
 
+from pipeline.core.assignment import INGEST, Groups, assign, shard_of
 from pipeline.core.config import PipelineConfig
 from pipeline.core.model import CHANNELS
 
@@ -20,16 +22,54 @@ STORE: Final = "timescale-writer"
 EXPORTER: Final = "prometheus-writer"
 REPLAY: Final = "replay"
 _STANDBY: Final = "standby-of-"
+# Custom resources. Where a node of the cluster offers one, the actors that it is for run on such nodes.
+GATEWAY_NODE: Final = "karman-gateway"  # whose address Prometheus and browsers know
+SPOOL_NODE: Final = "karman-spool"  # whose disk keeps what the database does not take
+_SLIVER: Final = 0.001  # of a custom resource: a node that offers 1 has room for all
 
 
-def aggregator_name(channel: str) -> str:
-    """The aggregator of a phase channel."""
-    return f"aggregator-{channel}"
+def _shard(name: str, shard: int) -> str:
+    return f"{name}-{shard}" if shard else name
+
+
+def store_name(shard: int = 0) -> str:
+    """A shard of the store."""
+    return _shard(STORE, shard)
+
+
+def store_names(config: PipelineConfig) -> list[str]:
+    """All shards of the store."""
+    return [store_name(shard) for shard in range(config.store_shards)]
+
+
+def store_of(device: str, config: PipelineConfig) -> str:
+    """The store of a device."""
+    return store_name(shard_of(device, config.store_shards))
+
+
+def aggregator_name(channel: str, shard: int = 0) -> str:
+    """A shard of the aggregator of a phase channel."""
+    return _shard(f"aggregator-{channel}", shard)
+
+
+def aggregator_names(config: PipelineConfig) -> list[str]:
+    """All shards of the aggregators of all channels."""
+    return [aggregator_name(channel, shard) for shard in range(config.aggregator_shards) for channel in CHANNELS]
+
+
+def aggregator_of(device: str, channel: str, config: PipelineConfig) -> str:
+    """The aggregator of a device's channel."""
+    return aggregator_name(channel, shard_of(device, config.aggregator_shards))
+
+
+def first_groups(config: PipelineConfig) -> dict[str, tuple[str, ...]]:
+    """Which ingest hosts which devices when a pipeline begins."""
+    return assign({}, [device.name for device in config.devices], config.devices_per_actor, config.shards)
 
 
 def ingest_names(config: PipelineConfig) -> list[str]:
-    """The ingest actors, in the order of `config.groups()`."""
-    return [f"ingest-{index}" for index in range(len(config.groups()))]
+    """The ingests of a pipeline that begins."""
+    return list(first_groups(config))
 
 
 def standby_of(ingest: str) -> str:
@@ -52,26 +92,29 @@ def is_first(ingest: str) -> bool:
     return not ingest.startswith(_STANDBY)
 
 
-def ingest_members(config: PipelineConfig) -> list[str]:
+def is_ingest(name: str) -> bool:
+    """Whether an actor of this name is an ingest."""
+    return producer_of(name).startswith(f"{INGEST}-")
+
+
+def ingest_members(config: PipelineConfig, groups: Groups) -> list[str]:
     """All ingest actors, those that stand by included."""
-    names = ingest_names(config)
-    return [*names, *map(standby_of, names)] if config.standby else names
+    return [*groups, *map(standby_of, groups)] if config.standby else [*groups]
 
 
-def worker_names(config: PipelineConfig) -> list[str]:
-    """All actors that the supervisor owns, in the order in which they are started."""
-    replay = [REPLAY] if config.replay else []
-    return [STORE, *map(aggregator_name, CHANNELS), EXPORTER, *ingest_members(config), *replay]
-
-
-def spawn(cls: type, name: str, *args: object, threads: int | None = None) -> Any:
+def spawn(cls: type, name: str, *args: object, threads: int | None = None, node: str | None = None) -> Any:
     """The actor of this name, made if it does not exist. `threads` lets that many of its methods run at a time.
 
     It restarts for ever with the same arguments. Its calls are never retried by Ray, which could repeat or reorder
     them: senders keep what is not acknowledged. Task events are off, for every call would be kept in Ray's head.
     A sliver of a CPU keeps it off a head node that offers none.
+
+    Args:
+        node: a custom resource: where any node offers it, the actor runs on one that does.
     """
     options: dict[str, Any] = {"max_concurrency": threads} if threads else {}
+    if node is not None and node in ray.cluster_resources():
+        options["resources"] = {node: _SLIVER}
     return (
         ray.remote(cls)
         .options(
@@ -105,6 +148,12 @@ def running() -> list[str]:
     ]
 
 
-def identity() -> dict[str, int]:
+def identity() -> dict[str, Any]:
     """What `health` of every actor answers: a changed process id is a restart."""
-    return {"pid": os.getpid()}
+    return {"pid": os.getpid(), "node": _node()}
+
+
+@functools.cache
+def _node() -> str:
+    """The address of the node that we run on, and the beginning of its id: several may share an address."""
+    return f"{ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()[:6]}"

@@ -67,6 +67,22 @@ class Received(NamedTuple):
     payloads: list[bytes | None]
 
 
+@dataclass(slots=True)
+class _Link:
+    """The sockets of one device."""
+
+    index: int
+    socket: zmq.SyncSocket
+    monitor: zmq.SyncSocket
+    state: LinkState
+
+    def close(self) -> None:
+        """Close both; a monitor is asked for before its socket goes."""
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.socket.close(linger=0)
+
+
 class Subscriber:
     """Receives the messages of many devices. A SUB socket cannot say which endpoint spoke, so each has its own.
 
@@ -80,17 +96,33 @@ class Subscriber:
     def __init__(self, endpoints: Mapping[str, tuple[str, str]], rest_s: float = 0.0) -> None:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
-        self._sockets: list[zmq.SyncSocket] = []
-        self._monitors: list[zmq.SyncSocket] = []
-        self.states = {name: LinkState(endpoint, topic.encode()) for name, (endpoint, topic) in endpoints.items()}
+        self._names: list[str] = []  # by index; a name keeps its index for good
+        self._fds: dict[str, int] = {}
+        self.states: dict[str, LinkState] = {}
         self._rest_s = rest_s
         self._ready = select.epoll()
-        self._by_fd: dict[int, tuple[int, zmq.SyncSocket, LinkState]] = {}
+        self._by_fd: dict[int, _Link] = {}
         self._unfinished: set[int] = set()  # descriptors of sockets that hold more than was taken
-        for index, state in enumerate(self.states.values()):
-            self._open(index, state)
+        for name, (endpoint, topic) in endpoints.items():
+            self.connect(name, endpoint, topic)
 
-    def _open(self, index: int, state: LinkState) -> None:
+    def connect(self, name: str, endpoint: str, topic: str) -> None:
+        """Receive another device: its index is the next one, or the one that it had before."""
+        if name not in self._names:
+            self._names.append(name)
+        state = LinkState(endpoint, topic.encode())
+        self._fds[name] = self._open(self._names.index(name), state)
+        self.states = {**self.states, name: state}  # a new one: others look at it in other threads
+
+    def disconnect(self, name: str) -> None:
+        """Receive a device no more; what has arrived and was not received is lost."""
+        fd = self._fds.pop(name)
+        self.states = {known: state for known, state in self.states.items() if known != name}
+        self._ready.unregister(fd)
+        self._unfinished.discard(fd)
+        self._by_fd.pop(fd).close()
+
+    def _open(self, index: int, state: LinkState) -> int:
         socket = self._context.socket(zmq.SUB)
         socket.set(zmq.RCVHWM, RECEIVE_QUEUE)
         socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
@@ -99,21 +131,19 @@ class Subscriber:
         socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         for option, value in _KEEP_ALIVE.items():
             socket.set(option, value)
-        self._monitors.append(
-            socket.get_monitor_socket(
-                zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
-            )
+        monitor = socket.get_monitor_socket(
+            zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
         )
         socket.subscribe(state.topic)
         try:
             socket.connect(state.endpoint)
         except zmq.ZMQError as error:
             raise InputError(f"cannot connect to '{state.endpoint}': {error}") from error
-        self._sockets.append(socket)
         fd = int(socket.get(zmq.FD))
-        self._by_fd[fd] = (index, socket, state)
+        self._by_fd[fd] = _Link(index, socket, monitor, state)
         self._unfinished.add(fd)  # it may have told of something before we looked
         self._ready.register(fd, select.EPOLLIN)
+        return fd
 
     def receive(self, timeout_s: float, limit: int = 20_000) -> list[Received]:
         """Wait up to `timeout_s` for a message, then take what has arrived, about `limit` messages at most.
@@ -129,12 +159,12 @@ class Subscriber:
         now_s, now_us = time.monotonic(), time.time_ns() // 1000
         arrived = []
         for fd in ready:
-            index, socket, state = self._by_fd[fd]
-            payloads = self._drain(fd, socket, state.topic, limit)
+            link = self._by_fd[fd]
+            payloads = self._drain(fd, link.socket, link.state.topic, limit)
             if payloads:
-                arrived.append(Received(index, now_us, payloads))
+                arrived.append(Received(link.index, now_us, payloads))
                 limit -= len(payloads)
-                state.silent_since_s = now_s
+                link.state.silent_since_s = now_s
         return arrived
 
     def _drain(self, fd: int, socket: zmq.SyncSocket, topic: bytes, limit: int) -> list[bytes | None]:
@@ -152,10 +182,11 @@ class Subscriber:
 
     def watch(self) -> None:
         """Read the connection events since the last call into `states`."""
-        for monitor, state in zip(self._monitors, self.states.values(), strict=True):
+        for link in self._by_fd.values():
+            state = link.state
             with contextlib.suppress(zmq.Again):
                 while True:
-                    event = recv_monitor_message(monitor, zmq.NOBLOCK)["event"]
+                    event = recv_monitor_message(link.monitor, zmq.NOBLOCK)["event"]
                     if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                         state.connected = True
                         state.connections += 1
@@ -165,10 +196,8 @@ class Subscriber:
     def close(self) -> None:
         """Close every socket."""
         self._ready.close()
-        for socket in self._sockets:
-            socket.disable_monitor()
-        for socket in self._monitors + self._sockets:
-            socket.close(linger=0)
+        for link in self._by_fd.values():
+            link.close()
         self._context.term()
 
 

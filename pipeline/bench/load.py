@@ -18,7 +18,7 @@ from actors import launch, topology
 from pipeline.adapters import link
 from pipeline.bench.discard import DiscardActor
 from pipeline.bench.processes import Usage, usage
-from pipeline.core.balance import balance
+from pipeline.core.balance import balance, joined
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.delays import Delays
 from pipeline.core.errors import KarmanError
@@ -142,12 +142,12 @@ def run(settings: Settings, dsn: str) -> Loaded:
         time.sleep(max(0.0, settings.seconds - 0.5))
         after = _look(config, others)
         sent = generator.answer()
-        final = launch.stop(config)
+        final = launch.stop()
         generator.say("done")
     finally:
         generator.close()
         with contextlib.suppress(KarmanError):
-            launch.end(config)
+            launch.end()
     return _result(settings, before, after, sent, final)
 
 
@@ -167,8 +167,8 @@ def _look(config: PipelineConfig, others: Mapping[str, int]) -> _Moment:
 def _result(
     settings: Settings, before: _Moment, after: _Moment, sent: Mapping[str, Any], final: Mapping[str, Any]
 ) -> Loaded:
-    live = {(name, stats["epoch"]): stats["counted"] for name, stats in final["ingests"].items()}
-    store = final["store"] or {}
+    live = {(name, stats["epoch"]): stats["counted"] for name, stats in final["ingests"].items() if stats}
+    store = joined(list(final["stores"].values()))
     counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
     seconds, messages = after.at_s - before.at_s, after.received - before.received
     spent_s = {kind: after.usage.cpu_s[kind] - before.usage.cpu_s.get(kind, 0.0) for kind in after.usage.cpu_s}

@@ -18,7 +18,7 @@ from pipeline.adapters import embedded, link, recordings
 from pipeline.adapters.secrets import read_token
 from pipeline.adapters.timescale import schema
 from pipeline.adapters.web import check_port, get_json
-from pipeline.cli import session
+from pipeline.cli import session, signals
 from pipeline.cli.browser import open_page
 from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
 from pipeline.core.errors import InputError
@@ -73,7 +73,7 @@ def demo(
                 stack.enter_context(launch.local_ray())
             finally:
                 dsn = starting.result()
-        wanted = stack.enter_context(session.ending())
+        asked = stack.enter_context(signals.listening())
         schema.migrate(dsn)
         config = PipelineConfig(
             _devices(devices),
@@ -94,10 +94,9 @@ def demo(
         if browser:
             open_page(page, console)
         console.print("Ctrl-C ends it." if duration is None else f"It ends after {duration:g} s, or with Ctrl-C.")
-        try:
-            session.watch(config, console, wanted)
-        finally:
-            session.finish(config, console, report)
+        with session.broken_off(console, report):
+            session.watch(console, asked)
+        session.finish(console, report)
     console.print(f"The rows are kept in {data_dir}; 'karman demo' adds to them.", soft_wrap=True)
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer.exceptions import TyperException
 
 import pipeline
-from pipeline.cli import bench, check, db, demo, metrics, recordings, replay, run, status
+from pipeline.cli import bench, check, db, demo, metrics, recordings, replay, run, status, stop
 from pipeline.core.errors import InputError, KarmanError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(run.run)
 app.command()(check.check)
 app.command()(replay.replay)
 app.command()(status.status)
+app.command()(stop.stop)
 app.command()(bench.bench)
 app.command()(metrics.metrics)
 app.add_typer(demo.app, name="demo")

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pipeline.adapters import link, recordings
 from pipeline.adapters.replay import Frames, Replayer
-from pipeline.cli import session
+from pipeline.cli import signals
 from pipeline.core.config import DEFAULT_TOPIC
 from pipeline.core.errors import InputError
 from pipeline.core.pacing import Pace
@@ -42,7 +42,8 @@ def replay(
     publisher = link.Publisher(endpoints, topic)
     said = "simulated" if recording.simulated else "a recording"
     console.print(f"{recording.name} ({said}) on {endpoints[0]}{f' ... {endpoints[-1]}' if device_count > 1 else ''}")
-    with session.ending() as wanted:
+    with signals.listening() as asked:
+        wanted = asked.leave
         if wait:
             console.print("waiting for a subscriber, for example: karman run --connect " + endpoints[0] + " --dsn ...")
             while not wanted.is_set() and not publisher.wait_for_subscribers(0.2):

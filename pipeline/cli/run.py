@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,15 +17,26 @@ from rich.markup import escape
 
 from actors import launch
 from pipeline.adapters import configuration, link
+from pipeline.adapters.configuration import Loaded
 from pipeline.adapters.secrets import read_token
 from pipeline.adapters.timescale import schema
 from pipeline.adapters.timescale.connection import describe
 from pipeline.adapters.web import check_port
-from pipeline.cli import session
+from pipeline.cli import session, signals
+from pipeline.cli.fleet_file import FleetFile
+from pipeline.cli.signals import Cause, ends_pipeline
 from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, Metrics, PipelineConfig, parse_connect
 from pipeline.core.errors import InputError, StorageError
 
-_BESIDE_FILE: Final = ("config_file", "dsn", "duration", "spool_dir", "report")  # what a fleet file does not decide
+JOB: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for what was submitted with `ray job submit`
+_BESIDE_FILE: Final = (
+    "config_file",
+    "dsn",
+    "duration",
+    "spool_dir",
+    "report",
+    "detach",
+)  # what a fleet file does not decide
 
 
 def run(
@@ -56,14 +68,24 @@ def run(
     grafana_url: Annotated[str | None, typer.Option(help="Where Grafana is: the live page links to it.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Ask clients of the port for the token in this file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
+    detach: Annotated[bool, typer.Option(help="Leave it running in the cluster as soon as it runs.")] = False,
 ) -> None:
-    """Receive devices, store every cycle, serve /metrics. Ctrl-C or SIGTERM stores what was received, then ends."""
+    """Receive devices, store every cycle, serve /metrics.
+
+    In the Ray cluster that RAY_ADDRESS names, where a pipeline that runs already is joined and takes the configuration;
+    else in a Ray of its own. A fleet file is read anew when it changes, or on SIGHUP. Ctrl-C or SIGTERM stores what was
+    received and ends the pipeline, if this command has started it.
+    """
     console = Console(highlight=False)
+    if detach and not launch.in_cluster():
+        raise InputError("--detach leaves the pipeline in a Ray cluster: name it in RAY_ADDRESS")
+    file = None
     if config_file is not None:
         _refuse_beside_file(context)
-        config = configuration.load(
-            config_file, os.environ, time.time_ns() // 1000, _on_command_line(context, dsn)
-        ).config
+        typed = _on_command_line(context, dsn)
+        path = config_file
+        file = FleetFile(lambda: _with_spool(configuration.load(path, os.environ, _now_us(), typed), spool_dir))
+        config = file.first
     else:
         if not connect:
             raise InputError("name the devices: --connect tcp://10.0.0.7:5557, or a fleet file with -c")
@@ -75,7 +97,7 @@ def run(
                 for device in parse_connect(connect, topic)
             ),
             dsn,
-            time.time_ns() // 1000,
+            _now_us(),
             host,
             port,
             token=read_token(token_file),
@@ -84,23 +106,54 @@ def run(
             devices_per_actor=devices_per_actor,
             standby=standby,
             metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
+            spool_dir=str(spool_dir or default_spool_dir(dsn)),
         )
         for device in config.devices:
             link.check_endpoint(device.endpoint)
-    spool = spool_dir or Path(config.spool_dir or default_spool_dir(config.dsn))
-    config = replace(config, spool_dir=str(spool))
-    check_port(config.http_host, config.http_port)
-    prepare(config.dsn, spool, console)
-    with launch.local_ray(), session.ending() as wanted:
-        launch.start(config)
-        address = f"http://{config.http_host}:{config.http_port}/"
-        console.print(f"running; {address} and 'karman status' tell more. Ctrl-C ends it.")
+    if not launch.in_cluster():
+        check_port(config.http_host, config.http_port)
+        prepare(config, console)
+    with launch.a_ray(), signals.listening() as asked:
+        if launch.in_cluster() and not launch.runs():
+            prepare(config, console)
+        joined = launch.join(config)
+        console.print(_greeting(joined), soft_wrap=True)
+        if detach:
+            return
         if duration is not None:
-            session.end_after(duration, wanted)
-        try:
-            session.watch(config, console, wanted)
-        finally:
-            session.finish(config, console, report)
+            asked.leave_after(duration)
+        with session.broken_off(console, report) if not launch.in_cluster() else nullcontext():
+            cause = session.watch(console, asked, file)
+        if cause is Cause.TERMINAL_LOST and launch.in_cluster():
+            return  # there is nothing left to print to
+        if cause is Cause.ENDED_ELSEWHERE:
+            console.print("the pipeline was ended elsewhere")
+        elif ends_pipeline(cause, joined.started, launch.in_cluster(), JOB in os.environ):
+            session.finish(console, report)
+        else:
+            console.print("left; the pipeline runs on: 'karman stop' ends it")
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _with_spool(loaded: Loaded, spool_dir: Path | None) -> Loaded:
+    """With a spool, where the file names none."""
+    config = loaded.config
+    return replace(
+        loaded, config=replace(config, spool_dir=str(spool_dir or config.spool_dir or default_spool_dir(config.dsn)))
+    )
+
+
+def _greeting(joined: launch.Joined) -> str:
+    config = joined.config
+    if not launch.in_cluster():
+        address = f"http://{config.http_host}:{config.http_port}/"
+        return f"running; {address} and 'karman status' tell more. Ctrl-C ends it."
+    if joined.started:
+        return "running in the cluster; 'karman status' tells more. Ctrl-C or 'karman stop' ends it."
+    return f"joined the pipeline that runs in the cluster: {joined.change}. Ctrl-C leaves it, 'karman stop' ends it."
 
 
 def _refuse_beside_file(context: typer.Context) -> None:
@@ -128,12 +181,13 @@ def default_spool_dir(dsn: str) -> Path:
     return platformdirs.user_data_path("karman") / f"spool-{digest}"
 
 
-def prepare(dsn: str, spool: Path, console: Console) -> None:
+def prepare(config: PipelineConfig, console: Console) -> None:
     """Apply the migrations.
 
     Raises:
         StorageError: the database cannot be reached, and was never used with this spool: most likely the DSN is wrong.
     """
+    dsn, spool = config.dsn, Path(config.spool_dir or default_spool_dir(config.dsn))
     proof = spool / "migrated"  # the DSN has worked once: from then on an outage is only an outage
     try:
         for name in schema.migrate(dsn):

@@ -1,89 +1,74 @@
-"""What `demo` and `run` share: watch a pipeline until it is told to end, end it in order, and draw up the balance."""
+"""What commands with a pipeline share: watch it until something ends that, end it in order, draw up the balance."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
 from actors import launch
-from pipeline.adapters.web import get_json
 from pipeline.cli import view
-from pipeline.core.balance import balance
-from pipeline.core.config import PipelineConfig
+from pipeline.cli.fleet_file import FleetFile
+from pipeline.cli.signals import Cause, Signals
+from pipeline.core.balance import balance, joined
 from pipeline.core.errors import KarmanError
 
-PLAIN_LINE_S = 5.0  # without a terminal: a line so often
+LOOK_S: Final = 0.5
+PLAIN_LINE_S: Final = 5.0  # without a terminal: a line so often
 
 
-@contextlib.contextmanager
-def ending() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that what was received can be stored; a second Ctrl-C breaks off."""
-    wanted = threading.Event()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if wanted.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        wanted.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield wanted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def end_after(seconds: float, wanted: threading.Event) -> None:
-    """Set `wanted` after some time."""
-    timer = threading.Timer(seconds, wanted.set)
-    timer.daemon = True
-    timer.start()
-
-
-def status_url(config: PipelineConfig) -> str:
-    """Where a pipeline tells its status."""
-    host = "127.0.0.1" if config.http_host in ("0.0.0.0", "::") else config.http_host  # noqa: S104
-    return f"http://{host}:{config.http_port}/api/v1/status"
-
-
-def watch(config: PipelineConfig, console: Console, wanted: threading.Event) -> None:
-    """Show the pipeline until `wanted` is set or its replay has finished."""
+def watch(console: Console, signals: Signals, file: FleetFile | None = None) -> Cause:
+    """Show the pipeline, and apply what changes in its fleet file, until there is a cause to leave."""
     display = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else _Lines(console)
     with display as live:
-        while not wanted.wait(0.5):
+        while not signals.leave.wait(LOOK_S):
+            asked = signals.reload.is_set()
+            signals.reload.clear()
+            if file is not None and (asked or file.changed()):
+                reload(file, console, asked)
             try:
-                document = get_json(status_url(config), config.token)
+                document = launch.status()
             except KarmanError:
-                continue  # the page is being restarted; the stream does not wait for it
+                if not launch.runs():
+                    return Cause.ENDED_ELSEWHERE
+                continue  # an actor is being restarted; the stream does not wait for it
             if document:
                 live.update(view.screen(document))
                 if document["replay"] and document["replay"]["finished"]:
-                    return
+                    return Cause.DONE
+    return signals.cause or Cause.INTERRUPT
 
 
-def finish(config: PipelineConfig, console: Console, report: Path | None) -> None:
+def reload(file: FleetFile, console: Console, asked: bool) -> None:
+    """Apply a fleet file; one that is wrong changes nothing, and is said in a line."""
+    try:
+        change = launch.apply(file.read())
+    except KarmanError as error:
+        said = "; ".join(str(error).splitlines())
+        console.print(f"[yellow]the configuration stays as it was: {escape(said)}[/yellow]", soft_wrap=True)
+        return
+    if change or asked:
+        console.print(f"configuration: {escape(str(change))}", soft_wrap=True)
+
+
+def finish(console: Console, report: Path | None) -> None:
     """End the pipeline, print the balance, write it to `report`.
 
     Raises:
         KarmanError: something that was received could not be stored.
     """
     console.print("stopping: what was received is being stored ...")
-    final = launch.stop(config)
-    ingests = final["ingests"]
-    live = {(name, stats["epoch"]): stats["counted"] for name, stats in ingests.items()}
-    store = final["store"] or {}
+    final = launch.stop()
+    live = {(name, stats["epoch"]): stats["counted"] for name, stats in final["ingests"].items() if stats}
+    store = joined(list(final["stores"].values()))
     counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
-    replay = final.get("replay")
+    replay = final["replay"]
     document: dict[str, Any] = {
         "published": replay["published"] if replay else None,
         "skipped": replay["skipped"] if replay else None,
@@ -94,7 +79,7 @@ def finish(config: PipelineConfig, console: Console, report: Path | None) -> Non
         "missing": counts.missing,
         "in_flight": counts.in_flight,
         "rows": counts.rows,
-        "devices": len(config.devices),
+        "devices": final["devices"],
         "replay": replay["recording"] if replay else None,
     }
     console.print(view.balance_line(document))
@@ -105,6 +90,16 @@ def finish(config: PipelineConfig, console: Console, report: Path | None) -> Non
         console.print(f"{counts.spooled:,} messages wait on disk; the next run stores them when the database is back")
     if counts.in_flight:
         raise KarmanError(f"{counts.in_flight} messages could not be stored: {store.get('error')}")
+
+
+@contextlib.contextmanager
+def broken_off(console: Console, report: Path | None) -> Any:
+    """If something goes wrong inside, the pipeline ends in order all the same."""
+    try:
+        yield
+    except BaseException:
+        finish(console, report)
+        raise
 
 
 class _Lines:

@@ -5,8 +5,9 @@ Must not know: where the figures were asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.core.model import STORAGE_DROPS, Account, Tally, total
 
@@ -54,3 +55,34 @@ def balance(
         rows=committed.rows,
         dropped=dropped,
     )
+
+
+def joined(stores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the shards of the store say, as if they were one: counts add up, all have to be up, the slowest counts.
+
+    All read the same ledger, each when it has to: an account only grows, so of several views the fullest is the newest.
+    """
+    whole: dict[str, Any] = {}
+    for store in stores:
+        for key, value in store.items():
+            known = whole.get(key)
+            if known is None:
+                whole[key] = value
+            elif key == "accounts":
+                whole[key] = _fullest(known, value or {})
+            elif key == "newest_us":
+                whole[key] = min(known, value) if known and value else known or value
+            elif isinstance(value, bool):
+                whole[key] = known and value
+            elif isinstance(value, (int, float)):
+                whole[key] = known + value
+            elif isinstance(value, dict):
+                whole[key] = {**known, **value}
+    return whole
+
+
+def _fullest(one: Mapping[Account, Tally], other: Mapping[Account, Tally]) -> dict[Account, Tally]:
+    return {
+        key: max((view[key] for view in (one, other) if key in view), key=lambda tally: tally.received)
+        for key in {*one, *other}
+    }

@@ -137,6 +137,8 @@ class PipelineConfig:
     streams: tuple[str, ...] = STREAMS
     devices_per_actor: int = 1
     standby: bool = False  # a second ingest for each, on another node where there is one, that takes over at once
+    store_shards: int = 1  # writers to the database; one takes what a core can pack and copy
+    aggregator_shards: int = 1  # of each channel
     replay: Replay | None = None
     limits: Limits = Limits()
     storage: Storage = Storage()
@@ -155,7 +157,12 @@ class PipelineConfig:
             (value, count), *_ = Counter(getattr(device, attribute) for device in self.devices).most_common(1)
             if count > 1:
                 raise InputError(f"the device {attribute} '{value}' is given {count} times: each must be unique")
-        for name, value in (("window", self.window_s), ("devices per actor", self.devices_per_actor)):
+        for name, value in (
+            ("window", self.window_s),
+            ("devices per actor", self.devices_per_actor),
+            ("number of store shards", self.store_shards),
+            ("number of aggregator shards", self.aggregator_shards),
+        ):
             if not value > 0:
                 raise InputError(f"the {name} must be above 0, not {value}")
 
@@ -164,10 +171,10 @@ class PipelineConfig:
         """Frames a second of a device."""
         return self.replay.rate_hz * self.replay.speed if self.replay else self.mains_hz
 
-    def groups(self) -> list[tuple[Device, ...]]:
-        """The devices of each ingest actor."""
-        size = self.devices_per_actor
-        return [self.devices[start : start + size] for start in range(0, len(self.devices), size)]
+    @property
+    def shards(self) -> tuple[int, int]:
+        """Into how many shards the kinds of receivers are divided."""
+        return self.store_shards, self.aggregator_shards
 
 
 def check_name(name: str) -> str:

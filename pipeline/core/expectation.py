@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.core.assignment import assign
 from pipeline.core.config import DAY_S, LEVELS, PipelineConfig
 
 FRAME_B: Final = 453  # a frame of three streams in `cycle`, indexes included
@@ -49,7 +50,7 @@ def expect(config: PipelineConfig) -> Expectation:
     held = (storage.keep_cycles_s, storage.keep_1s_s)
     return Expectation(
         {level: len({getattr(device, level) for device in config.devices} - {""}) for level in LEVELS},
-        len(config.groups()),
+        _ingests(config),
         messages_hz,
         messages_hz * len(config.streams),
         (
@@ -81,7 +82,7 @@ def _warnings(config: PipelineConfig) -> Iterator[str]:
     ):
         if told and names:
             yield f"{_some(names)} {consequence}"
-    ingests = len(config.groups())
+    ingests = _ingests(config)
     if ingests > MANY_INGESTS and config.devices_per_actor < 32:
         yield (
             f"{ingests} ingests take about {ingests * INGEST_B / 2**30:.1f} GiB of memory:"
@@ -94,6 +95,10 @@ def _warnings(config: PipelineConfig) -> Iterator[str]:
             f"devices of {' and '.join(f'{rate:g}' for rate in sorted(rates))} Hz are added up on one grid of"
             f" {config.mains_hz:g} Hz"
         )
+
+
+def _ingests(config: PipelineConfig) -> int:
+    return len(assign({}, [device.name for device in config.devices], config.devices_per_actor, config.shards))
 
 
 def _some(names: list[str]) -> str:

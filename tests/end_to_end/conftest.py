@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def consecutive_endpoints(count: int) -> list[str]:
+    """Endpoints on consecutive ports that are free now, below those that the system gives to connections."""
+    while True:
+        first = random.randrange(16_000, 32_000)
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return [f"tcp://127.0.0.1:{port}" for port in range(first, first + count)]
+
+
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A folder in which the embedded server may run, also when the tests run as root."""
@@ -126,12 +140,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     """Start a command that serves a port; whatever still runs at the end of the test is ended."""
     started: list[Running] = []
 
-    def begin(*arguments: str, **environment: str) -> Running:
-        port = free_port()
+    def begin(*arguments: str, at: int | None = None, **environment: str) -> Running:
+        """`at`: the port that the arguments lead to already."""
+        port = at or free_port()
         log, report = tmp_path / f"log{len(started)}", tmp_path / f"report{len(started)}.json"
         with log.open("w") as output:
             process = subprocess.Popen(
-                [*KARMAN, *arguments, "--port", str(port), "--report", str(report)],
+                [*KARMAN, *arguments, *([] if at else ["--port", str(port)]), "--report", str(report)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -150,6 +165,29 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
                 running.process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(running.process.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def publish() -> Iterator[Callable[[int], list[str]]]:
+    """A publisher of so many devices, until the test is ended. Returns their endpoints."""
+    with ExitStack() as stack:
+
+        def begin(count: int) -> list[str]:
+            endpoints = consecutive_endpoints(count)
+            process = subprocess.Popen(
+                [*KARMAN, "replay", "--bind", endpoints[0], "--no-wait", "--loop", f"--device-count={count}"],
+                stdout=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait, 20)
+            stack.callback(process.terminate)
+            return endpoints
+
+        yield begin
 
 
 @pytest.fixture

@@ -45,14 +45,6 @@ def test_names_of_devices(name: str) -> None:
     assert config(devices=(Device(name, "tcp://x:1"),)).devices[0].name == name
 
 
-@pytest.mark.parametrize(("count", "size"), [(1, 1), (7, 3), (6, 3), (2, 5)])
-def test_every_device_is_in_one_group_in_order(count: int, size: int) -> None:
-    groups = config(devices=devices(count), devices_per_actor=size).groups()
-    assert tuple(device for group in groups for device in group) == devices(count)
-    assert all(1 <= len(group) <= size for group in groups)
-    assert len(groups) == -(-count // size)
-
-
 def test_the_password_is_not_shown_and_nothing_can_be_changed() -> None:
     assert "secret" not in repr(config())
     with pytest.raises(FrozenInstanceError):

@@ -96,9 +96,9 @@ def test_a_change_touches_only_whom_it_is_about(
         assert fleet.devices().keys() == {*FIRST, *LATER}
 
         fleet.write([*FIRST, *LATER], devices_per_actor=2)  # half of them move to another ingest
-        until_true(lambda: "moved" in run.output(), 60)
+        until_true(lambda: "configuration: moved" in run.output(), 60)
         until_true(lambda: fleet.hosts([*FIRST, *LATER]), 60)
-        assert len([name for name in run.status()["actors"] if name.startswith("ingest-")]) == 8
+        until_true(lambda: len([name for name in run.status()["actors"] if name.startswith("ingest-")]) == 8)
         assert run.end() == 0, run.output()
         report = run.report()
         assert report["received"] == report["stored"] + sum(report["dropped"].values())

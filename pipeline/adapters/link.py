@@ -24,6 +24,7 @@ from pipeline.core.framing import payload_of, payloads_of
 RECEIVE_QUEUE: Final = 4096  # messages a device: more than a minute at 60 Hz, 2 MB at most; beyond it ZeroMQ drops
 SEND_QUEUE: Final = 4096  # messages a subscriber that does not keep up
 LARGEST_MESSAGE: Final = 1 << 20  # bytes; a cycle is 500, a spectrum a few thousand
+_QUIET_PORTS: Final = (20_000, 32_000)  # below those that systems give to outgoing connections
 _ENDPOINT: Final = re.compile(r"(tcp://([^:/\s]+|\[[0-9a-fA-F:]+\]):(\d{1,5})|ipc://.+)")
 
 # No ZMTP heartbeats: a device whose ZeroMQ does not answer them would be disconnected for ever. TCP's keep-alive does.
@@ -275,12 +276,12 @@ class Publisher:
 
 
 def free_endpoints(count: int, host: str = "127.0.0.1") -> list[str]:
-    """Endpoints on ports that are free now."""
+    """Endpoints on ports that are free now, and that no outgoing connection will be given meanwhile."""
     with zmq.Context() as context:
         context.set(zmq.MAX_SOCKETS, 65535)
         sockets = [context.socket(zmq.XPUB) for _ in range(count)]
         for socket in sockets:
-            socket.bind(f"tcp://{host}:*")
+            socket.bind_to_random_port(f"tcp://{host}", *_QUIET_PORTS, max_tries=1000)
         endpoints = [socket.get_string(zmq.LAST_ENDPOINT) for socket in sockets]
         for socket in sockets:
             socket.close(linger=0)

@@ -47,6 +47,25 @@ def sql(statement: str, *, table: bool = False) -> Json:
     }
 
 
+def series(points: str, longest_step: str) -> Json:
+    """A time series from a query of the columns time, metric and value, whose lines break where points are missing.
+
+    Args:
+        longest_step: an SQL interval; what is further apart is not connected.
+    """
+    return sql(f"""
+WITH points AS (
+{points.strip()}
+)
+SELECT time, metric, value FROM points
+UNION ALL
+SELECT time - interval '1 ms', metric, NULL
+FROM (SELECT time, metric, time - lag(time) OVER (PARTITION BY metric ORDER BY time) AS step FROM points) steps
+WHERE step > {longest_step}
+ORDER BY time, metric
+""")
+
+
 def thresholds(base: str, *steps: tuple[float, str]) -> Json:
     """Colours from values on."""
     return {

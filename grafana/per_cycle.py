@@ -15,6 +15,7 @@ from panels import (
     graph,
     link,
     panel,
+    series,
     sql,
     table,
     thresholds,
@@ -43,6 +44,11 @@ _NAME: Final = (
 _THREE: Final = ", ".join(f"'{stream}'" for stream in PHASES)
 _STEP: Final = "CASE WHEN $__interval_ms < 60000 THEN 1 WHEN $__interval_ms < 3600000 THEN 60 ELSE 3600 END"
 _BUCKET: Final = "date_bin(greatest($__interval_ms, 1000) * interval '1 ms', time, 'epoch')"
+# Lines break where more than two cycles, or a whole bucket, are missing.
+_STEP_OF_CYCLES: Final = "interval '50 ms'"
+_STEP_OF_BUCKETS: Final = "1.5 * greatest($__interval_ms, 1000) * interval '1 ms'"
+# Streams need not share their times: what another one's points leave empty for less than this is no gap.
+_SPANNED_MS: Final = 100
 _OF_DEVICE: Final = "$__timeFilter(time) AND device = ${device:sqlstring} AND phase = ${phase:sqlstring}"
 
 _HOW: Final = (
@@ -59,7 +65,6 @@ def _by_phase(metric: str) -> list[Json]:
 SELECT time, {name} AS metric, {column} AS value
 FROM cycle_by_phase
 WHERE $__interval_ms < {_RAW_BELOW_MS} AND {_OF_DEVICE} AND stream IN (${{stream:sqlstring}})
-ORDER BY time
 """
     rolled_up = f"""
 SELECT r.time, r.name || v.statistic AS metric, v.value
@@ -75,9 +80,8 @@ FROM (
     AND {_OF_DEVICE} AND stream IN (${{stream:sqlstring}})
   GROUP BY 1, 2
 ) r CROSS JOIN LATERAL (VALUES ('', r.mean), (' min', r.least), (' max', r.greatest)) v (statistic, value)
-ORDER BY 1
 """
-    return [sql(cycles), sql(rolled_up)]
+    return [series(cycles, _STEP_OF_CYCLES), series(rolled_up, _STEP_OF_BUCKETS)]
 
 
 def _picked(metric: str) -> Json:
@@ -95,6 +99,7 @@ def _picked(metric: str) -> Json:
             *(by_regexp(f"/{name}/", unit=unit) for name, (_, unit) in METRICS.items()),
             by_regexp("/ (min|max)$/", **dashed),
         ],
+        custom={"spanNulls": _SPANNED_MS},
         width=WIDTH,
         height=11,
         points=_POINTS,
@@ -121,14 +126,14 @@ FROM (
 ) phases
 GROUP BY time
 HAVING count(*) = {len(PHASES)}
-ORDER BY time
 """
+    longest = f"CASE WHEN $__interval_ms < {_RAW_BELOW_MS} THEN {_STEP_OF_CYCLES} ELSE {_STEP_OF_BUCKETS} END"
     return graph(
         title,
         description + _MEANS,
         unit,
-        [sql(statement)],
-        custom={"fillOpacity": 10},
+        [series(statement, longest)],
+        custom={"spanNulls": _SPANNED_MS},
         overrides=[by_name(title, color=fixed(color))],
         points=_POINTS,
         least_interval="10ms",

@@ -28,6 +28,7 @@ _EACH: Final = f'{_DEVICE}, stream=~"$stream", phase=~"$phase"'
 _RATING: Final = "on (device) group_left () karman_breaker_rating_amperes"
 # As in the alert rules: below an ampere a ratio of currents says nothing.
 _LOADED: Final = f"and on (device, phase) max by (device, phase) (karman_rms_current_mean_amperes{{{_TOTAL}}}) > 1"
+_SHOWN: Final = 10  # devices in the table of everything: it is asked for anew each second
 _NO_RATING: Final = "Without a configured breaker rating there is nothing to compare with."
 
 LOAD: Final = thresholds("green", (0.60, "yellow"), (0.75, "orange"), (0.85, "red"))
@@ -311,6 +312,8 @@ def _every_metric() -> Json:
         mean = "" if quantity == "power_factor" else "_mean"
         return f"{prefix}{quantity}{f'_{statistic}' if statistic else mean}_{unit}"
 
+    busiest = f"topk({_SHOWN}, max by (device) (karman_rms_current_max_amperes{{{_EACH}}}))"
+
     def rows(quantity: str, unit: str) -> str:
         parts = [
             f'label_replace({family("karman_", quantity, unit, statistic)}{{{_EACH}}}, "statistic", "{word}", "", "")'
@@ -323,19 +326,20 @@ def _every_metric() -> Json:
                 for statistic, word in statistics.items()
                 if not (quantity == "power_factor" and statistic)
             ]
-        return f"max by (device, stream, phase, statistic) ({' or '.join(parts)})"
+        return f"max by (device, stream, phase, statistic) ({' or '.join(parts)}) and on (device) {busiest}"
 
     columns = {"device": "Device", "stream": "Stream", "phase": "Channel", "statistic": "Statistic"}
     columns |= {f"Value #{chr(ord('A') + number)}": name for number, name in enumerate(quantities)}
     return table(
         "Every metric",
-        "All figures of the chosen devices: mean, least and greatest cycle of the last seconds, and the extremes held"
-        " for a minute. For troubleshooting; filter by a click on a column's head.",
+        f"All figures of the chosen devices, at most of the {_SHOWN} with the greatest current: mean, least and"
+        " greatest cycle of the last seconds, and the extremes held for a minute. For troubleshooting; filter by a"
+        " click on a column's head.",
         "none",
         [prometheus(rows(quantity, unit), instant=True) for quantity, unit, _ in quantities.values()],
         overrides=[by_name(name, unit=shown, decimals=3) for name, (_, _, shown) in quantities.items()],
         transformations=joined(columns),
-        sort=[{"displayName": "Statistic", "desc": False}],
+        sort=[{"displayName": "Device", "desc": False}],
         height=12,
     )
 

@@ -41,7 +41,8 @@ def annotations(board: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def references(text: str) -> set[str]:
     """The names of the variables in a text, macros left out."""
-    return {plain or braced for plain, braced, _ in _REFERENCE.findall(_MACRO.sub("", text))}
+    names = {plain or braced for plain, braced, _ in _REFERENCE.findall(_MACRO.sub("", text))}
+    return {name for name in names if not name.isdigit()}  # $1 is a group of a regular expression
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Every query of every dashboard has data: on a Prometheus that scrapes a demo, and on the databases that it fills."""
+"""Every query of every dashboard has data: on a Prometheus that scrapes a fleet, and on the databases that it fills."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from psycopg import conninfo, sql
 
 from pipeline.adapters import embedded
@@ -25,8 +26,8 @@ from tests.grafana import Variable
 BOARDS = {path.stem: grafana.load(path) for path in grafana.DASHBOARDS}
 # A point on the screen is some cycles, a second, a minute, an hour: each asks other tables.
 INTERVALS_MS = (100, 1000, 60_000, 3_600_000)
-COPIED = ("device", "stream", "gap", "cycle", "spectrum", "power_1s")
-# The demo's device sends no spectra; this is what one would leave behind.
+COPIED = ("device", "stream", "gap", "cycle", "spectrum", "power_1s", "fleet_1s")
+# The simulated devices send no spectra; this is what one would leave behind.
 SPECTRA = """
 INSERT INTO spectrum SELECT time, received, device_id, stream_id, sequence, 0, '{0, 9, 0.5}', '{0, 0, 0}' FROM cycle
 ORDER BY time DESC LIMIT 60
@@ -94,6 +95,8 @@ def without_rows(dsn: str, from_metrics: Choice, since: datetime, until: datetim
 
         for uid, board in BOARDS.items():
             variables = from_metrics.get(uid) or grafana.resolve(board, options)
+            if uid == "karman-per-cycle" and not told_of_gaps(connection, variables, since, until):
+                missing.append(f"{uid}: nothing breaks the lines where cycles are missing")
             for panel in grafana.panels(board):
                 targets = [t for t in panel["targets"] if t["datasource"]["uid"] == grafana.DATABASE]
                 counts = {
@@ -147,58 +150,83 @@ def timescale() -> Iterator[str | None]:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def told_of_gaps(
+    connection: psycopg.Connection[Any], choice: dict[str, Variable], since: datetime, until: datetime
+) -> bool:
+    """Whether the lines of the cycles break somewhere, of any device."""
+    panel = next(grafana.panels(BOARDS["karman-per-cycle"]))
+    statement = panel["targets"][0]["rawSql"]
+    devices = [name for (name,) in connection.execute("SELECT name FROM device")]
+    return any(
+        value is None
+        for device in devices
+        for *_, value in connection.execute(
+            grafana.sql(statement, choice | {"device": Variable(device)}, since, until, 100).encode()
+        )
+    )
+
+
 @pytest.mark.prometheus
 @pytest.mark.timeout(300)
 def test_every_query_has_data(
     start: Callable[..., Any],
-    public_folder: Path,
+    publish: Callable[[int], list[str]],
+    port: int,
+    tmp_path: Path,
     prometheus: Callable[..., Any],
     until_true: Callable[..., Any],
     timescale: str | None,
 ) -> None:
-    # One run for all of it: a demo of which an ingest dies, so that there are gaps and restarts to be marked.
-    demo = start("demo", "sample1", "--devices", "2", "--data-dir", str(public_folder))
-    demo.ready()
-    with prometheus(demo.port) as server:
-        until_true(lambda: server("karman_completeness_ratio"))
-        victim = demo.actor("IngestActor")
-        victim.kill()
-        until_true(lambda: server("karman_actor_restarts_total > 0"), 30)
+    # One run for all of it: the fleet of the compose file, of which an ingest dies, so that there are gaps and restarts.
+    fleet = yaml.safe_load((grafana.FOLDER / "compose" / "fleet.yaml").read_text())
+    for device, endpoint in zip(fleet["devices"], publish(len(fleet["devices"])), strict=True):
+        device["endpoint"] = endpoint
+    file = tmp_path / "fleet.yaml"
+    file.write_text(
+        yaml.safe_dump(fleet | {"http": {"port": port}, "database": {}, "spool_dir": str(tmp_path / "spool")})
+    )
+    with embedded.temporary() as dsn:
+        run = start("run", "-c", str(file), at=port, KARMAN_DSN=dsn)
+        run.ready()
+        with prometheus(run.port) as server:
+            until_true(lambda: server("karman_completeness_ratio"))
+            run.actor("IngestActor").kill()
+            until_true(lambda: server("karman_actor_restarts_total > 0"), 30)
 
-        def ask(source: str, query: str) -> list[str]:
-            assert source == grafana.PROMETHEUS
-            return label_values(server, query)
+            def ask(source: str, query: str) -> list[str]:
+                assert source == grafana.PROMETHEUS
+                return label_values(server, query)
 
-        of_metrics = {
-            uid: board
-            for uid, board in BOARDS.items()
-            if all(v.get("datasource", {}).get("uid") != grafana.DATABASE for v in board["templating"]["list"])
-        }
-        opened = {uid: grafana.resolve(board, ask) for uid, board in of_metrics.items()}
-        assert opened["karman-summary"]["device"].value == ["karman1", "karman2"]
-        one = {uid: grafana.resolve(board, ask, every=False) for uid, board in of_metrics.items()}
-        assert one["karman-summary"]["rack"].value == ["r42"]
-        for choice in (opened, one):
-            deadline = time.monotonic() + 40  # a rate needs two scrapes, an increase some more
-            while missing := unanswered(server, choice):
-                assert time.monotonic() < deadline, missing
-        for board in BOARDS.values():
-            for annotation in grafana.annotations(board):
-                if "expr" in annotation["target"]:
-                    query = grafana.promql(annotation["target"]["expr"], opened["karman-summary"])
-                    assert server.ask("query", query=query) is not None, query
-        assert server("changes(karman_actor_restarts_total[1m]) > 0")
-    assert demo.end() == 0
+            of_metrics = {
+                uid: board
+                for uid, board in BOARDS.items()
+                if all(v.get("datasource", {}).get("uid") != grafana.DATABASE for v in board["templating"]["list"])
+            }
+            opened = {uid: grafana.resolve(board, ask) for uid, board in of_metrics.items()}
+            assert opened["karman-summary"]["device"].value == ["r42-a", "r42-b", "r43-a", "r43-b"]
+            one = {uid: grafana.resolve(board, ask, every=False) for uid, board in of_metrics.items()}
+            assert one["karman-summary"]["device"].value == ["r42-a"]
+            for choice in (opened, one):
+                deadline = time.monotonic() + 40  # a rate needs two scrapes, an increase some more
+                while missing := unanswered(server, choice):
+                    assert time.monotonic() < deadline, missing
+            for board in BOARDS.values():
+                for annotation in grafana.annotations(board):
+                    if "expr" in annotation["target"]:
+                        query = grafana.promql(annotation["target"]["expr"], opened["karman-summary"])
+                        assert server.ask("query", query=query) is not None, query
+            assert server("changes(karman_actor_restarts_total[1m]) > 0")
+        assert run.end() == 0
 
-    until = datetime.now(UTC)
-    since = until - timedelta(hours=2)
-    with embedded.postgres(public_folder) as dsn:
+        until = datetime.now(UTC)
+        since = until - timedelta(hours=2)
         with psycopg.connect(dsn) as owner:
             owner.execute(SPECTRA)
             owner.commit()
-            upkeep.roll_up(owner, Flavour.PLAIN, upkeep.Partitions())  # the demo may have ended before its next one
-        assert without_rows(dsn, opened, since, until) == []
-        if timescale:
-            with psycopg.connect(dsn) as source:
-                copy_to_timescale(source, timescale)
-            assert without_rows(timescale, opened, since, until) == []
+            upkeep.roll_up(owner, Flavour.PLAIN, upkeep.Partitions())  # it may have ended before its next one
+            for database in (dsn, timescale):
+                if database is None:
+                    continue
+                if database == timescale:
+                    copy_to_timescale(owner, timescale)
+                assert without_rows(database, opened, since, until) == []

@@ -3,13 +3,15 @@
 import { CHARTS, Chart, TOTAL, element } from "/charts.js";
 import { save } from "/export.js";
 import { showFigures, showQuality } from "/figures.js";
-import { clock, phase } from "/format.js";
+import { clock } from "/format.js";
 import { columnKey } from "/live.js";
 import { CycleStore } from "/store.js";
 
 const WINDOWS_S = [10, 30, 60, 120, 300];
 const DELAY_US = 250e3; // what is drawn is so old: blocks come every 100 ms, and the picture has to move evenly
 const DRIFT = 2e-3; // how fast the picture's clock follows a source whose messages take longer than before
+const REST = 4; // between two frames this many times what one costs: a slow machine draws fewer,
+const SLOWEST_MS = 30; // but thirty a second
 const READ_MS = 200; // how often the newest values are written: more often nobody can read
 const byId = (id) => document.getElementById(id);
 
@@ -23,7 +25,8 @@ export class DeviceView {
     this.held = null; // [fromUs, toUs] while the picture stands still
     this.cursorUs = null;
     this.frames = 0;
-    this.skipped = 0;
+    this.drawnMs = 0;
+    this.costMs = 0; // of a frame, lately
     this.view = { store: new CycleStore(60), fromUs: 0, toUs: 1, channel: "a", device: null, streams: [] };
     const on = { zoom: (from, to) => this.hold(from, to), cursor: (at) => this.point(at), resized: () => (this.dirty = true) };
     this.charts = CHARTS.map((settings) => new Chart(byId("charts"), settings, this.view, on));
@@ -106,10 +109,12 @@ export class DeviceView {
       if (!this.dirty) return;
       [view.fromUs, view.toUs] = this.held;
     }
-    if (this.live_ && this.windowUs > 30e6 && performance.now() - (this.drawnMs ?? 0) < 45) return;
-    this.drawnMs = performance.now();
+    const began = performance.now();
+    if (began - this.drawnMs < Math.min(SLOWEST_MS, REST * this.costMs)) return;
     this.dirty = false;
     for (const chart of this.charts) chart.draw();
+    this.drawnMs = began;
+    queueMicrotask(() => (this.costMs = 0.9 * this.costMs + 0.1 * (performance.now() - began))); // uPlot draws in one
     this.frames += 1;
     if (performance.now() - (this.readMs ?? 0) > READ_MS) this.read();
   }
@@ -231,5 +236,3 @@ function choice(place, options, chosen, on) {
     }),
   );
 }
-
-export { phase };

@@ -34,7 +34,10 @@ export class FleetView {
     this.rows = [];
     this.streams = [];
     byId("fleet").tHead.rows[0].append(...COLUMNS.map((column) => this.head(column)));
-    byId("filter").oninput = () => this.arrange();
+    byId("filter").oninput = () => {
+      byId("scroller").scrollTop = 0;
+      this.arrange();
+    };
     byId("scroller").onscroll = () => this.draw();
     new ResizeObserver(() => this.draw()).observe(byId("scroller"));
   }
@@ -42,7 +45,7 @@ export class FleetView {
   told(message, about) {
     this.columns = message.columns;
     this.streams = about.streams;
-    this.keepTrends(message);
+    this.keepTrends(message.columns);
     this.summarise();
     this.arrange();
   }
@@ -67,16 +70,18 @@ export class FleetView {
     return cell;
   }
 
-  keepTrends({ columns, trend_w: first }) {
-    if (first) this.trends = new Map(columns.device.map((name, row) => [name, first[row]]));
-    else {
-      columns.device.forEach((name, row) => {
-        const trend = this.trends.get(name);
-        if (!trend) return;
-        trend.push(columns.real_power_w[row]);
-        if (trend.length > TREND_S) trend.shift();
-      });
-    }
+  // The last minute of every device, once; from then on each message brings a second more.
+  toldTrend({ devices, power_w: trends }) {
+    this.trends = new Map(devices.map((name, row) => [name, trends[row]]));
+  }
+
+  keepTrends({ device, real_power_w: power }) {
+    device.forEach((name, row) => {
+      const trend = this.trends.get(name);
+      if (!trend) return;
+      trend.push(power[row]);
+      if (trend.length > TREND_S) trend.shift();
+    });
   }
 
   summarise() {
@@ -120,8 +125,10 @@ export class FleetView {
     if (!this.columns || byId("fleet-view").hidden) return;
     const scroller = byId("scroller");
     const table = byId("fleet");
-    const first = Math.max(0, Math.floor(scroller.scrollTop / ROW_PX) - SPARE);
-    const count = Math.min(this.order.length - first, Math.ceil(scroller.clientHeight / ROW_PX) + 2 * SPARE);
+    const seen = Math.ceil(scroller.clientHeight / ROW_PX) + 2 * SPARE;
+    const wanted = Math.floor(scroller.scrollTop / ROW_PX) - SPARE;
+    const first = Math.max(0, Math.min(wanted, this.order.length - seen)); // a filter may leave less than was scrolled
+    const count = Math.min(this.order.length - first, seen);
     const body = table.tBodies[0];
     if (!this.above) {
       this.above = spacer();

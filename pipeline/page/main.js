@@ -40,6 +40,8 @@ function onText(kind, message) {
     route();
   } else if (kind === "fleet") {
     fleet.told(message, about ?? { streams: [] });
+  } else if (kind === "trend") {
+    fleet.toldTrend(message);
   } else if (kind === "notice") {
     notice(message.text);
   }

@@ -4,108 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import socket
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
-import numpy as np
 import pytest
 
-from pipeline.adapters.web import WebServer
-from pipeline.adapters.web.api import Api
-from pipeline.adapters.web.feed import Feed
-from pipeline.adapters.web.files import Files
-from pipeline.adapters.web.socket import PATH, VIEWERS, LiveSocket
-from pipeline.core.cycles import Cycles, by_cycle, from_block
-from pipeline.core.envelope import rows_to_bytes
+from pipeline.adapters.web.socket import PATH, VIEWERS
+from pipeline.core.cycles import by_cycle, from_block
 from pipeline.core.errors import StorageError
-from pipeline.core.figures import Figures
-from pipeline.core.live import RecentRows
-from pipeline.core.metrics import Snapshot
-from pipeline.core.model import STREAMS, Tally
-from pipeline.core.status import DeviceState
-from tests.rows import PERIOD_US, START_US, cycles
+from pipeline.core.model import STREAMS
+from tests.looking import NAME, Served, rows
+from tests.rows import PERIOD_US, START_US
 
-NAME = "rack/1:pdu+<b>2"  # as odd as a configured name can be, and odder
 Message = dict[str, Any]
-
-
-class Source:
-    """One device whose cycles the test sends, and one that floods whoever looks at it."""
-
-    streams = STREAMS
-
-    def __init__(self) -> None:
-        self.recently = RecentRows(10_000_000, 64 << 20, first_mark=1)
-        self.stored = Cycles.empty(STREAMS)
-        self.error: StorageError | None = None
-        self.asked: list[str] = []
-        self._flood = rows_to_bytes(rows("flood", range(20_000)))
-        self._figures: Figures | None = None
-        self.look()
-
-    def look(self, age_us: int = 0) -> None:
-        state = DeviceState("tcp://x:1", True, 1, START_US - age_us, Tally(10), 60.0)
-        self._figures = Figures(Snapshot(START_US, streams=STREAMS, states={NAME: state, "flood": state}), 5.0)
-
-    def send(self, *numbers: int) -> None:
-        self.recently.push(rows(NAME, numbers), 0)
-
-    def recent(self, device: str, mark: int) -> Future[tuple[int, bytes]] | None:
-        self.asked.append(device)
-        answer: Future[tuple[int, bytes]] = Future()
-        if device == "flood":
-            answer.set_result((mark + 1, self._flood))
-        else:
-            following, found = self.recently.since(device, mark)
-            answer.set_result((following, rows_to_bytes(found)))
-        return answer
-
-    def older(self, device: str, from_us: int, to_us: int) -> Cycles:
-        if self.error:
-            raise self.error
-        return self.stored.between(from_us, to_us) if device == NAME else Cycles.empty(STREAMS)
-
-    def figures(self) -> Figures | None:
-        return self._figures
-
-    def trend(self) -> Any:
-        return np.zeros((2, 3), np.float32)
-
-    def about(self) -> Mapping[str, Any]:
-        return {"streams": STREAMS, "replay": None}
-
-
-def rows(device: str, numbers: Any) -> Any:
-    return cycles(
-        {
-            "device": device,
-            "stream": stream,
-            "time": START_US + number * PERIOD_US,
-            "sequence": number,
-            "message": number,
-            "a_real_power_w": float(number),
-        }
-        for number in numbers
-        for stream in STREAMS
-    )
-
-
-class Served:
-    """A source behind a real server."""
-
-    def __init__(self, token: str | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        self.source = Source()
-        self.feed = Feed(self.source)
-        files = Files()
-        parts = (files, Api(self.feed), LiveSocket(self.feed))
-        WebServer("127.0.0.1", port, {}, token, parts=parts, public=files.paths)
-        self.url = f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -175,11 +175,10 @@ class Feed:
         said = figures.of(viewer.device) if viewer.device is not None else None
         viewer.text("now", **self.source.about(), device=said, dropped=viewer.dropped)
         if viewer.fleet:
-            trend = {}
             if viewer.fleet_known != figures.devices:
                 viewer.fleet_known = figures.devices
-                trend = {"trend_w": self.source.trend().round()}
-            viewer.text("fleet", columns=figures.table(), **trend)
+                viewer.text("trend", devices=figures.devices, power_w=self.source.trend().round())
+            viewer.text("fleet", columns=figures.table())
 
     async def _tick(self) -> None:
         devices = {viewer.device for viewer in self.viewers if viewer.device is not None}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import secrets
 import threading
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from pipeline.core.change import same_link
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.intake import Arrivals, Opening
-from pipeline.core.live import RecentRows
+from pipeline.core.live import Mark, RecentRows
 from pipeline.core.metrics import Queue
 from pipeline.core.model import Tally
 from pipeline.core.pairing import Standing
@@ -58,7 +59,7 @@ class IngestActor:
         self._topics: list[bytes] = []
         self._rename({d.name: d for d in board.current(config).devices_of(topology.producer_of(name))})
         self._changes: queue.SimpleQueue[tuple[Mapping[str, Device], Future[bool]]] = queue.SimpleQueue()
-        self._recent = RecentRows(int(limits.recent_s * 1e6), limits.recent_bytes, first_mark=now_us)
+        self._recent = RecentRows(int(limits.recent_s * 1e6), limits.recent_bytes, secrets.randbits(63))
         self._since_us = now_us
         self._retention = Retention(limits.standby_retain_s, limits.standby_bytes)
         self._opening: _Opening | None = None
@@ -127,7 +128,7 @@ class IngestActor:
         self._changes.put(({device.name: device for device in devices}, changed))
         return changed.result(LONGEST_DRAIN_S + CHANGE_S + 10)
 
-    def recent(self, device: str, mark: int) -> tuple[int, bytes]:
+    def recent(self, device: str, mark: Mark | None) -> tuple[Mark, bytes]:
         """For the live page: the cycles of a device that came after `mark`, and the next mark."""
         following, rows = self._recent.since(device, mark)
         return following, rows_to_bytes(rows)

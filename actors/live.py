@@ -15,6 +15,7 @@ from pipeline.core.config import PipelineConfig
 from pipeline.core.cycles import Cycles, by_cycle
 from pipeline.core.errors import KarmanError
 from pipeline.core.figures import Figures, Trend
+from pipeline.core.live import Mark
 from pipeline.core.metrics import Snapshot
 
 MOST_ROWS = 120_000  # of one answer: 5 min at 60 Hz are 54,000
@@ -73,7 +74,7 @@ class LiveSource:
             "database": {"lag_s": self._store.get("lag_s"), "error": self._store.get("error")},
         }
 
-    def recent(self, device: str, mark: int) -> Future[tuple[int, bytes]] | None:
+    def recent(self, device: str, mark: Mark | None) -> Future[tuple[Mark, bytes]] | None:
         """Ask the device's ingest."""
         name = self._ingests.get(device)
         if name is None:
@@ -81,7 +82,7 @@ class LiveSource:
         try:
             if name not in self._handles:
                 self._handles[name] = topology.find(name)
-            asked: Future[tuple[int, bytes]] = self._handles[name].recent.remote(device, mark).future()
+            asked: Future[tuple[Mark, bytes]] = self._handles[name].recent.remote(device, mark).future()
         except Exception:  # it is being made anew
             self._handles.pop(name, None)
             return None

@@ -18,7 +18,7 @@ from pipeline.core.cycles import Cycles
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.errors import StorageError
 from pipeline.core.figures import Figures
-from pipeline.core.live import RecentRows
+from pipeline.core.live import Mark, RecentRows
 from pipeline.core.metrics import Snapshot
 from pipeline.core.model import STREAMS, Tally
 from pipeline.core.status import DeviceState
@@ -33,7 +33,7 @@ class Source:
     streams = STREAMS
 
     def __init__(self) -> None:
-        self.recently = RecentRows(10_000_000, 64 << 20, first_mark=1)
+        self.recently = RecentRows(10_000_000, 64 << 20, origin=1)
         self.stored = Cycles.empty(STREAMS)
         self.error: StorageError | None = None
         self.stream = ""  # another name for the first stream
@@ -50,11 +50,11 @@ class Source:
         streams = (self.stream or STREAMS[0], *STREAMS[1:])
         self.recently.push(rows(NAME, numbers, streams), 0)
 
-    def recent(self, device: str, mark: int) -> Future[tuple[int, bytes]] | None:
+    def recent(self, device: str, mark: Mark | None) -> Future[tuple[Mark, bytes]] | None:
         self.asked.append(device)
-        answer: Future[tuple[int, bytes]] = Future()
+        answer: Future[tuple[Mark, bytes]] = Future()
         if device == "flood":
-            answer.set_result((mark + 1, self._flood))
+            answer.set_result(((0, 0), self._flood))
         else:
             following, found = self.recently.since(device, mark)
             answer.set_result((following, rows_to_bytes(found)))

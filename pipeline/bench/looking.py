@@ -36,6 +36,7 @@ from pipeline.core.config import Device
 from pipeline.core.cycles import Cycles
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.figures import Figures, Trend
+from pipeline.core.live import Mark
 from pipeline.core.metrics import Snapshot
 from pipeline.core.model import CYCLE_SCHEMA, STREAMS, TIMESTAMP, VALUE_COLUMNS, Tally
 from pipeline.core.status import DeviceState
@@ -85,12 +86,12 @@ class Synthetic:
         self._second = -1
         self._figures: Figures | None = None
 
-    def recent(self, device: str, mark: int) -> Future[tuple[int, bytes]] | None:
+    def recent(self, device: str, mark: Mark | None) -> Future[tuple[Mark, bytes]] | None:
         """The frames that are due since `mark`, of a device."""
         due = int((time.time_ns() // 1000 - self._start_us) / PERIOD_US) + KEPT_FRAMES
-        answer: Future[tuple[int, bytes]] = Future()
-        wanted = np.arange(max(mark, due - KEPT_FRAMES), due)
-        answer.set_result((due, rows_to_bytes(self._batch(wanted, device))))
+        answer: Future[tuple[Mark, bytes]] = Future()
+        wanted = np.arange(max(mark[1] if mark else 0, due - KEPT_FRAMES), due)
+        answer.set_result(((0, due), rows_to_bytes(self._batch(wanted, device))))
         return answer
 
     def older(self, device: str, from_us: int, to_us: int) -> Cycles:

@@ -16,12 +16,12 @@ import pyarrow as pa
 from pipeline.core.intake import concatenate
 from pipeline.core.model import CYCLE_SCHEMA
 
-START = -1  # the mark of one who has seen nothing yet
+Mark = tuple[int, int]  # whose, and the number of what comes next
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    mark: int
+    number: int
     at_us: int
     nbytes: int
     rows: pa.RecordBatch
@@ -33,13 +33,14 @@ class RecentRows:
     Args:
         keep_us: for how long rows are kept after their arrival.
         limit_bytes: how much is kept at most, whatever arrives.
-        first_mark: larger than all marks of a predecessor, so that one who followed it sees everything from the start.
+        origin: whose marks these are. One who comes with another's mark, a predecessor's or a standby's, gets all.
     """
 
-    def __init__(self, keep_us: int, limit_bytes: int, first_mark: int) -> None:
+    def __init__(self, keep_us: int, limit_bytes: int, origin: int) -> None:
         self._keep_us = keep_us
         self._limit_bytes = limit_bytes
-        self._next = first_mark
+        self._origin = origin
+        self._next = 0
         self._parts: deque[_Part] = deque()
         self._nbytes = 0
         self._lock = threading.Lock()
@@ -54,11 +55,12 @@ class RecentRows:
             while self._parts and (self._parts[0].at_us < now_us - self._keep_us or self._nbytes > self._limit_bytes):
                 self._nbytes -= self._parts.popleft().nbytes
 
-    def since(self, device: str, mark: int) -> tuple[int, pa.RecordBatch]:
-        """The rows of a device that came after `mark`, and the mark to ask with next time."""
+    def since(self, device: str, mark: Mark | None) -> tuple[Mark, pa.RecordBatch]:
+        """The rows of a device that came after `mark`, or all that are kept, and the mark to ask with next time."""
+        first = mark[1] if mark is not None and mark[0] == self._origin else 0
         with self._lock:
-            following = self._next
-            parts = [part.rows for part in self._parts if part.mark >= mark]
+            following = (self._origin, self._next)
+            parts = [part.rows for part in self._parts if part.number >= first]
         return following, concatenate([_of(device, rows) for rows in parts], CYCLE_SCHEMA)
 
 

@@ -10,8 +10,10 @@ import { CycleStore } from "/store.js";
 const WINDOWS_S = [10, 30, 60, 120, 300];
 const DELAY_US = 250e3; // what is drawn is so old: blocks come every 100 ms, and the picture has to move evenly
 const DRIFT = 2e-3; // how fast the picture's clock follows a source whose messages take longer than before
-const REST = 4; // between two frames this many times what one costs: a slow machine draws fewer,
-const SLOWEST_MS = 30; // but thirty a second
+// Where the browser has no graphics processor, drawing sixty frames a second takes a core: small machines, which also run
+// the pipeline, draw forty, and a slow one rests between two frames for some times what one costs.
+const LEAST_MS = navigator.hardwareConcurrency > 2 ? 0 : 25;
+const REST = 3;
 const READ_MS = 200; // how often the newest values are written: more often nobody can read
 const byId = (id) => document.getElementById(id);
 
@@ -25,7 +27,7 @@ export class DeviceView {
     this.held = null; // [fromUs, toUs] while the picture stands still
     this.cursorUs = null;
     this.frames = 0;
-    this.drawnMs = 0;
+    this.dueMs = 0; // when the next frame may be drawn
     this.costMs = 0; // of a frame, lately
     this.view = { store: new CycleStore(60), fromUs: 0, toUs: 1, channel: "a", device: null, streams: [] };
     const on = { zoom: (from, to) => this.hold(from, to), cursor: (at) => this.point(at), resized: () => (this.dirty = true) };
@@ -110,10 +112,11 @@ export class DeviceView {
       [view.fromUs, view.toUs] = this.held;
     }
     const began = performance.now();
-    if (began - this.drawnMs < Math.min(SLOWEST_MS, REST * this.costMs)) return;
+    const pause = Math.max(LEAST_MS, Math.min(30, REST * this.costMs));
+    if (began < this.dueMs) return;
+    this.dueMs = Math.max(began, this.dueMs + pause);
     this.dirty = false;
     for (const chart of this.charts) chart.draw();
-    this.drawnMs = began;
     queueMicrotask(() => (this.costMs = 0.9 * this.costMs + 0.1 * (performance.now() - began))); // uPlot draws in one
     this.frames += 1;
     if (performance.now() - (this.readMs ?? 0) > READ_MS) this.read();

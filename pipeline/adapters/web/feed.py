@@ -22,7 +22,7 @@ from pipeline.core.cycles import Cycles, by_cycle, to_block
 from pipeline.core.envelope import rows_from_bytes
 from pipeline.core.errors import KarmanError
 from pipeline.core.figures import Figures
-from pipeline.core.live import START
+from pipeline.core.live import Mark
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Source(Protocol):
 
     streams: tuple[str, ...]  # of a three-phase total, in the order of its phases
 
-    def recent(self, device: str, mark: int) -> Future[tuple[int, bytes]] | None:
+    def recent(self, device: str, mark: Mark | None) -> Future[tuple[Mark, bytes]] | None:
         """What came after a mark, as `RecentRows.since` has it, packed; None while its ingest is not known."""
 
     def older(self, device: str, from_us: int, to_us: int) -> Cycles:
@@ -103,7 +103,7 @@ class Feed:
         self.source = source
         self.now_us: Callable[[], int] = lambda: time.time_ns() // 1000
         self.viewers: set[Viewer] = set()
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, Mark] = {}
         self._told: Figures | None = None
         self._readers = asyncio.Semaphore(READERS)
 
@@ -143,7 +143,7 @@ class Feed:
 
     async def last(self, device: str) -> Cycles:
         """All cycles that the device's ingest keeps."""
-        rows = await self._recent(device, START)
+        rows = await self._recent(device, None)
         return rows[1] if rows else Cycles.empty(self.source.streams)
 
     async def cycles(self, device: str, span_us: int) -> Cycles:
@@ -183,7 +183,7 @@ class Feed:
     async def _tick(self) -> None:
         devices = {viewer.device for viewer in self.viewers if viewer.device is not None}
         self._marks = {device: mark for device, mark in self._marks.items() if device in devices}
-        answers = await asyncio.gather(*(self._recent(device, self._marks.get(device, START)) for device in devices))
+        answers = await asyncio.gather(*(self._recent(device, self._marks.get(device)) for device in devices))
         for device, answer in zip(devices, answers, strict=True):
             if answer is None:
                 continue
@@ -200,7 +200,7 @@ class Feed:
             for viewer in self.viewers:
                 self.tell(viewer)
 
-    async def _recent(self, device: str, mark: int) -> tuple[int, Cycles] | None:
+    async def _recent(self, device: str, mark: Mark | None) -> tuple[Mark, Cycles] | None:
         asked = self.source.recent(device, mark)
         if asked is None:
             return None

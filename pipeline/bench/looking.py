@@ -35,7 +35,7 @@ from pipeline.core.aggregation import ChannelAggregator
 from pipeline.core.config import Device
 from pipeline.core.cycles import Cycles
 from pipeline.core.envelope import rows_to_bytes
-from pipeline.core.figures import Figures, Trend
+from pipeline.core.figures import TREND_S, Figures, Trend
 from pipeline.core.live import Mark
 from pipeline.core.metrics import Snapshot
 from pipeline.core.model import CYCLE_SCHEMA, STREAMS, TIMESTAMP, VALUE_COLUMNS, Tally
@@ -74,7 +74,8 @@ class Synthetic:
         self._rows = recording.cycles
         self._frames = recording.frame_count
         self._per_frame = self._rows.num_rows // self._frames
-        self._start_us = time.time_ns() // 1000
+        now_us = time.time_ns() // 1000
+        self._start_us = now_us - TREND_S * 1_000_000
         width = len(str(devices))
         self._devices = tuple(
             Device(f"bench{number:0{width}d}", "tcp://127.0.0.1:1", rack=f"r{number // 20:02d}", breaker_a=60.0)
@@ -85,6 +86,8 @@ class Synthetic:
         self._trend = Trend()
         self._second = -1
         self._figures: Figures | None = None
+        for ago_s in range(TREND_S, 0, -1):
+            self._look(now_us - ago_s * 1_000_000)
 
     def recent(self, device: str, mark: Mark | None) -> Future[tuple[Mark, bytes]] | None:
         """The frames that are due since `mark`, of a device."""

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.bench import page, queries, stages, storage
+from pipeline.bench import looking, page, queries, stages, storage
+from pipeline.bench.looking import Looking
 from pipeline.bench.page import Rendered
 from pipeline.bench.queries import Answered, Kept
 from pipeline.bench.storage import DEVICES
@@ -37,6 +38,8 @@ def bench(
             line.update(f"measured {stage.stage}; going on ...")
         line.update("measuring the metrics page ...")
         pages = list(page.measure())
+        line.update("measuring the live page ...")
+        looked = list(looking.measure(3 * seconds))
         line.update("measuring storage ...")
         with storage.new_database(dsn) as database:
             measured += storage.measure(database, seconds)
@@ -45,6 +48,7 @@ def bench(
             answers, kept = queries.measure(database)
     console.print(_stages(measured))
     console.print(_pages(pages))
+    console.print(_looked(looked))
     console.print(_answers(answers))
     console.print(_kept(kept))
     console.print(", ".join(f"{key} {value}" for key, value in machine().items()), soft_wrap=True)
@@ -53,6 +57,7 @@ def bench(
             "machine": machine(),
             "stages": [asdict(stage) for stage in measured],
             "pages": [asdict(rendered) for rendered in pages],
+            "live page": [asdict(view) for view in looked],
             "queries": [asdict(answer) for answer in answers],
             "disk": [asdict(series) for series in kept],
         }
@@ -82,6 +87,15 @@ def _pages(pages: list[Rendered]) -> Table:
     for made in pages:
         figures = (f"{made.samples:,}", f"{made.packed_bytes / 1e3:,.0f}", f"{made.ms:.0f}", f"{made.client_ms:.0f}")
         table.add_row(made.page, *figures, f"{made.client_ms / made.ms:.1f}")
+    return table
+
+
+def _looked(looked: list[Looking]) -> Table:
+    table = _table("live page: % of a core", "devices", "server", "browser", "frames/s")
+    for view in looked:
+        browser = "" if view.browser is None else f"{100 * view.browser:.0f}"
+        frames = "" if view.frames_hz is None else f"{view.frames_hz:.0f}"
+        table.add_row(view.view, f"{view.devices:,}", f"{100 * view.server:.1f}", browser, frames)
     return table
 
 

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from actors import topology
 from pipeline.core.delivery import FENCED, Entry, Outbox
+from pipeline.core.envelope import rows_to_bytes
+from pipeline.core.intake import concatenate
+from pipeline.core.retention import is_retained
 
 
 class Edge:
@@ -80,3 +86,42 @@ class Edge:
             self.outbox.failed(time.monotonic())
             return
         reference.future().add_done_callback(self._answers.put)
+
+
+class GatheringEdge(Edge):
+    """Gathers rows, and hands them on together so often: a call costs the same whatever it carries.
+
+    Args:
+        columns: those that the receiver needs.
+        every_s: how often they are handed on.
+    """
+
+    def __init__(self, *edge: Any, columns: Sequence[str], every_s: float, **more: Any) -> None:
+        super().__init__(*edge, **more)
+        self._columns = list(columns)
+        self._every_s = every_s
+        self._next_s = time.monotonic()
+        self._rows: list[pa.RecordBatch] = []
+
+    def gather(self, rows: pa.RecordBatch) -> None:
+        """Take rows for the next batch. Those that are marked as retained are one of their own."""
+        chosen = rows.select([name for name in self._columns if rows.column(name).null_count < rows.num_rows])
+        alone = is_retained(rows)
+        if alone or (self._rows and self._rows[0].schema != chosen.schema):
+            self.flush()
+        self._rows.append(chosen)
+        if alone:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand on what was gathered."""
+        if self._rows:
+            self.offer(rows_to_bytes(concatenate(self._rows, self._rows[0].schema)))
+            self._rows = []
+
+    def pump(self) -> None:
+        """Take in answers, send what is due."""
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + self._every_s
+            self.flush()
+        super().pump()

@@ -155,6 +155,8 @@ class PrometheusWriterActor:
         questions = dict.fromkeys(topology.aggregator_names(config), "report")
         questions |= dict.fromkeys([*topology.ingest_members(config, groups), *topology.store_names(config)], "stats")
         questions |= {topology.SUPERVISOR: "status"}
+        if config.fleet_settings is not None:
+            questions[topology.FLEET] = "report"
         if config.replay:
             questions[topology.REPLAY] = "stats"
         answers = self._ask(questions)
@@ -168,6 +170,7 @@ class PrometheusWriterActor:
         )
         store = joined([self._latest[name] for name in topology.store_names(config) if name in self._latest])
         actors = self._latest.get(topology.SUPERVISOR, {})
+        fleet = self._latest.get(topology.FLEET)
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
         devices = self._devices(list(ingests.values()))
@@ -187,8 +190,9 @@ class PrometheusWriterActor:
             summaries,
             replace(counts, dropped=self._grown(counts.dropped)),
             {**store, "lag_s": lag_s},
-            [queue for ingest in ingests.values() for queue in ingest["queues"]],
+            [queue for ingest in ingests.values() for queue in ingest["queues"]] + ([fleet.queue] if fleet else []),
             {name: entry["restarts"] for name, entry in actors.items()},
+            fleet.told if fleet else None,
         )
         homes = {device: stats["name"] for stats in ingests.values() for device in stats["devices"]}
         self._live.update(self._snapshot, homes, replay)
@@ -202,6 +206,7 @@ class PrometheusWriterActor:
             {key: value for key, value in store.items() if key not in ("accounts", "spooled")},
             actors,
             [notice for ingest in ingests.values() for notice in ingest["notices"]],
+            fleet.told if fleet else None,
         )
 
     def _senders(self, answers: Mapping[str, Any], groups: Groups) -> Mapping[str, Any]:

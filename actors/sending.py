@@ -14,11 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from actors import topology
-from actors.edge import Edge
+from actors.edge import Edge, GatheringEdge
 from pipeline.core.aggregation import KEY_COLUMNS
 from pipeline.core.config import PipelineConfig
 from pipeline.core.continuity import Continuity
 from pipeline.core.envelope import pack, rows_to_bytes, unpack
+from pipeline.core.fleet.shard import FIGURES, KEYS
 from pipeline.core.intake import Arrival, Arrivals, Decode, Intake, Opening
 from pipeline.core.live import RecentRows
 from pipeline.core.model import CHANNELS, value_columns
@@ -63,7 +64,8 @@ class Sending:
             )
             for channel in CHANNELS
         }
-        self.edges = (self._store, *self._channels.values())
+        self._fleet = self._fleet_edge(config)
+        self.edges = (self._store, *self._channels.values(), *([self._fleet] if self._fleet else []))
 
     def resume(self, retained: Sequence[Arrival], since_us: int, recent: RecentRows) -> None:
         """Send what was heard before this epoch: to the store what follows its positions, to the aggregators all.
@@ -121,7 +123,25 @@ class Sending:
         recent.push(rows, arrivals.newest_us)
         return rows
 
+    def _fleet_edge(self, config: PipelineConfig) -> GatheringEdge | None:
+        if config.fleet_settings is None:
+            return None
+        limits = config.limits
+        return GatheringEdge(
+            topology.FLEET,
+            "push",
+            self._producer,
+            self.epoch,
+            limits.outbox_bytes,
+            window=2,
+            retain_s=limits.aggregator_retain_s + config.fleet_settings.wait_s,
+            columns=[*KEYS, *FIGURES],
+            every_s=config.fleet_settings.flush_s,
+        )
+
     def _offer(self, rows: pa.RecordBatch) -> None:
+        if self._fleet is not None and rows.num_rows:
+            self._fleet.gather(rows)
         for channel, edge in self._channels.items():
             columns = [*KEY_COLUMNS, *value_columns(channel)]
             if any(rows.column(name).null_count < rows.num_rows for name in value_columns(channel)):

@@ -18,6 +18,7 @@ import ray
 from actors import board, topology
 from actors.aggregator import PhaseAggregatorActor
 from actors.board import Applied
+from actors.fleet import FleetActor
 from actors.ingest import IngestActor
 from actors.prometheus_writer import PrometheusWriterActor
 from actors.replay import ReplayActor
@@ -168,7 +169,8 @@ class SupervisorActor:
         for name, devices in wanted.items():
             if name in hosted and tuple(hosted[name].values()) != devices:
                 self._host(name, devices)
-        ray.get(self._watch.handle(topology.EXPORTER).configure.remote(applied), timeout=ASK_S)
+        told = [topology.EXPORTER, *([topology.FLEET] if config.fleet_settings is not None else [])]
+        ray.get([self._watch.handle(name).configure.remote(applied) for name in told], timeout=ASK_S)
         self._carried_out = True
 
     def _hosted(self) -> dict[str, Any]:
@@ -204,12 +206,13 @@ class SupervisorActor:
             for channel in CHANNELS
             for name in [topology.aggregator_name(channel, shard)]
         ]
+        fleet = [maker(FleetActor, topology.FLEET, config)] if config.fleet_settings is not None else []
         gateway = maker(PrometheusWriterActor, topology.EXPORTER, config, threads=4, node=topology.GATEWAY_NODE)
         ingests = [
             maker(IngestActor, name, name, config, threads=8) for name in topology.ingest_members(config, groups)
         ]
         replay = [maker(ReplayActor, topology.REPLAY, config, threads=2)] if config.replay else []
-        return [[*stores, *aggregators, gateway], ingests[: len(groups)], ingests[len(groups) :], replay]
+        return [[*stores, *aggregators, *fleet, gateway], ingests[: len(groups)], ingests[len(groups) :], replay]
 
     def _stop(self) -> dict[str, Any]:
         config, groups = self._applied.config, self._applied.groups
@@ -220,6 +223,7 @@ class SupervisorActor:
         for name in groups:
             members = (name, topology.standby_of(name))
             final["ingests"][name] = sender(ingests[member] for member in members if member in ingests)
+        _answers([topology.FLEET], "stop")  # it hands its last seconds to the store
         final["stores"] = _answers(topology.store_names(config), "stats")
         for name in topology.running():
             if name != topology.SUPERVISOR:

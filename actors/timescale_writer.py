@@ -15,7 +15,7 @@ from pipeline.adapters.deposit import Deposit
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts
 from pipeline.core.delivery import FENCED, Inbox
-from pipeline.core.envelope import unpack
+from pipeline.core.envelope import rows_from_bytes, unpack
 from pipeline.core.intake import Opening
 
 OPEN_PATIENCE_S: Final = 3.0  # a restarted ingest must receive again within seconds, database or not
@@ -35,6 +35,8 @@ class TimescaleWriterActor:
         self._deposit = Deposit(config.dsn, config.storage, config.run_us, len(config.devices), spool_dir)
         self._inbox = Inbox()
         self._last: dict[str, Future[None]] = {}  # by producer
+        self._fleet_inbox = Inbox()
+        self._fleet_last: Future[None] | None = None
 
     async def open(self, producer: str, devices: Sequence[str]) -> Opening:
         """A new epoch for a producer, and how far its devices have come. Whoever had the name before is fenced."""
@@ -55,6 +57,14 @@ class TimescaleWriterActor:
         if producer in self._last:  # the answer acknowledges everything before `expected`
             await asyncio.shield(asyncio.wrap_future(self._last[producer]))
         return expected
+
+    async def write_fleet(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+        """Keep seconds of a fleet; answers, once they are committed, the number expected next."""
+        if self._fleet_inbox.accept(producer, epoch, number, after, oldest):
+            self._fleet_last = self._deposit.fleet.hand_in(rows_from_bytes(data))
+        if self._fleet_last is not None:
+            await asyncio.shield(asyncio.wrap_future(self._fleet_last))
+        return self._fleet_inbox.expected(producer)
 
     async def health(self) -> dict[str, Any]:
         """Who answers."""

@@ -21,6 +21,7 @@ SUPERVISOR: Final = "supervisor"
 STORE: Final = "timescale-writer"
 EXPORTER: Final = "prometheus-writer"
 REPLAY: Final = "replay"
+FLEET: Final = "fleet"
 _STANDBY: Final = "standby-of-"
 # Custom resources. Where a node of the cluster offers one, the actors that it is for run on such nodes.
 GATEWAY_NODE: Final = "karman-gateway"  # whose address Prometheus and browsers know

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from pipeline.adapters.fleet_deposit import FleetDeposit
 from pipeline.adapters.spool import Spool
 from pipeline.adapters.timescale import accounts, upkeep
 from pipeline.adapters.timescale.jobs import JobKeeper
@@ -92,6 +93,7 @@ class Deposit:
             self._spool = Spool(spool_dir, settings.spool_bytes, self._strip, merged)
         self._queue: deque[tuple[Batch, Future[None]]] = deque()
         self._wake = threading.Condition()
+        self.fleet = FleetDeposit(self._wake)
         self._store: Store | None = None
         self._jobs: JobKeeper | None = None
         self._database = threading.RLock()  # the store is used by the depositing thread and by `opening`
@@ -180,6 +182,7 @@ class Deposit:
             "spool_segments": self._spool.segments if self._spool else 0,
             "spool_damaged": self._spool.damaged if self._spool else 0,
             "failing_jobs": self._jobs.failing if self._jobs else 0,
+            "fleet_refused": self.fleet.refused,
             "error": self._outage,
         }
 
@@ -193,7 +196,7 @@ class Deposit:
     def _run(self) -> None:
         while not self._closing.is_set():
             with self._wake:
-                if not self._queue and not self._drainable():
+                if not self._queue and not self._drainable() and not (self.fleet.waiting and not self._outage):
                     self._wake.wait(IDLE_S)
                 work = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_TRANSACTION))]
             try:
@@ -203,6 +206,7 @@ class Deposit:
                         future.set_result(None)
                 if self._drainable():
                     self._drain_one()
+                self._write_fleet()
                 self._roll_up_if_due()
                 self._tidy_if_due()
             except Exception as error:
@@ -250,6 +254,14 @@ class Deposit:
                 self._committed.add(batches, time.monotonic() - began_s)
                 return True
         return False
+
+    def _write_fleet(self) -> None:
+        try:
+            while self.fleet.waiting and self._outage is None:
+                with self._database:
+                    self.fleet.write_next(self._connected())
+        except StorageError as error:
+            self._fail(error)
 
     def _drain_one(self) -> None:
         if self._spool is None:

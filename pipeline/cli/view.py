@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 MOST_DEVICES = 12  # rows that fit a terminal; the others are counted in a line
+MOST_PLACES = 12
+CLOCK_S = 0.02  # more than a cycle
 
 
 def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
@@ -53,6 +55,48 @@ def device_table(document: Mapping[str, Any]) -> Table:
     return table
 
 
+def fleet_table(document: Mapping[str, Any]) -> Table | None:
+    """What sites, halls, rows, feeds and racks draw together; None where there is no fleet."""
+    rows = [
+        (level, name, figures)
+        for level in ("site", "hall", "row", "feed", "rack")
+        for name, figures in document["fleet"].get(level, {}).items()
+    ]
+    if not rows:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("together", ""):
+        table.add_column(title, no_wrap=True)
+    for title in ("devices", "kW", "15 min peak", "coincidence", "headroom A"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for level, name, figures in rows[:MOST_PLACES]:
+        present, members = figures["members_present"], figures["members"]
+        table.add_row(
+            level,
+            Text(name),
+            Text(f"{present} of {members}", style="" if present == members else "red"),
+            _figure(figures["real_power_w"], 3, 1000),
+            _figure(figures["real_power_peak_15m_w"], 3, 1000),
+            _figure(figures["coincidence_15m_ratio"], 3),
+            _figure(figures["breaker_headroom_a"], 1),
+        )
+    if len(rows) > MOST_PLACES:
+        table.add_row(Text(f"and {len(rows) - MOST_PLACES} more", style="dim"))
+    return table
+
+
+def clock_lines(document: Mapping[str, Any]) -> list[Text]:
+    """Devices whose clocks differ so much from the fleet's that sums by the cycle suffer."""
+    far = {
+        name: device["clock_offset_s"]
+        for name, device in document["devices"].items()
+        if abs(device["clock_offset_s"] or 0.0) > CLOCK_S
+    }
+    said = [f"the clock of {name} is {offset:+.3f} s off the fleet's" for name, offset in list(far.items())[:3]]
+    more = [f"and those of {len(far) - 3} more"] if len(far) > 3 else []
+    return [Text(line, style="yellow") for line in said + more]
+
+
 def balance_line(balance: Mapping[str, Any]) -> Text:
     """The balance in messages, on one line."""
     dropped = sum(balance["dropped"].values())
@@ -74,6 +118,8 @@ def screen(document: Mapping[str, Any]) -> RenderableType:
     replay = document["replay"]
     source = f"replay of {replay['recording']}" if replay else "live devices"
     lines: list[RenderableType] = [Text(f"Karman pipeline · {source}", style="bold"), device_table(document), Text("")]
+    if (fleet := fleet_table(document)) is not None:
+        lines += [fleet, *clock_lines(document), Text("")]
     lines.append(balance_line(document["balance"]))
     restarted = {name: entry["restarts"] for name, entry in document["actors"].items() if entry["restarts"]}
     if restarted:

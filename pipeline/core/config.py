@@ -144,7 +144,7 @@ class PipelineConfig:
     storage: Storage = Storage()
     metrics: Metrics = Metrics()
     grafana_url: str | None = None  # the live page links to it
-    fleet: Fleet = Fleet()
+    fleet: Fleet | None = None  # None: nothing is added up, unless there are several devices
     breakers: tuple[Breaker, ...] = ()  # where a level has one of its own; else its devices' breakers add up
     spool_dir: str | None = None  # where batches wait while the database is away; None: they wait in memory
 
@@ -170,6 +170,11 @@ class PipelineConfig:
     def nominal_hz(self) -> float:
         """Frames a second of a device."""
         return self.replay.rate_hz * self.replay.speed if self.replay else self.mains_hz
+
+    @property
+    def fleet_settings(self) -> Fleet | None:
+        """How devices are added up; None where there is a single one and no fleet file, to which others may come."""
+        return self.fleet or (Fleet() if len(self.devices) > 1 else None)
 
     @property
     def shards(self) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from pipeline.core.aggregation import Electrical, Summary
 from pipeline.core.balance import Balance
 from pipeline.core.config import Device, Metrics
 from pipeline.core.family import Family
+from pipeline.core.fleet.told import Told, samples
 from pipeline.core.model import DROPS, QUANTITIES
 from pipeline.core.status import DeviceState
 
@@ -69,6 +70,7 @@ class Snapshot:
     store: Mapping[str, Any] = field(default_factory=dict)
     queues: Sequence[Queue] = ()
     restarts: Mapping[str, int] = field(default_factory=dict)  # by actor
+    fleet: Told | None = None
 
 
 @functools.lru_cache(maxsize=64)
@@ -113,6 +115,9 @@ class _Samples:
             self._three_phase(summary)
         self._devices()
         self._pipeline()
+        if self._snapshot.fleet is not None:
+            for family, rows, values in samples(self._snapshot.fleet, self._snapshot.now_us):
+                self._add(family, labels(family.labels, rows), values)
         return self._parts
 
     def _add(self, family: Family, labels: Labels, values: Any) -> None:

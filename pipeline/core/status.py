@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.core.aggregation import TOTALS, Summary
 from pipeline.core.balance import Balance
+from pipeline.core.fleet.told import Told, offsets_s, places_document
 from pipeline.core.model import QUANTITIES, Tally
 
 VERSION = 1
@@ -45,6 +46,7 @@ class Observation:
     store: Mapping[str, Any]
     actors: Mapping[str, Mapping[str, Any]]
     notices: Iterable[str] = field(default=())
+    fleet: Told | None = None
 
 
 def document(seen: Observation) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def document(seen: Observation) -> dict[str, Any]:
             totals.setdefault(device, {})[summary.channel] = {
                 column: _known(value) for column, value in zip(_TOTAL_COLUMNS, values, strict=True)
             }
+    offsets = offsets_s(seen.fleet) if seen.fleet else {}
     devices = {}
     for name, state in seen.devices.items():
         age_s = (seen.now_us - state.last_received_us) / 1e6 if state.last_received_us else None
@@ -75,6 +78,7 @@ def document(seen: Observation) -> dict[str, Any]:
             "silent": silent,
             "age_s": age_s,
             "lag_s": lag_s.get(name),
+            "clock_offset_s": offsets.get(name),
             "rate_hz": state.rate_hz,
             **asdict(state.tally),
             "phases": {} if silent else phases.get(name, {}),
@@ -85,6 +89,7 @@ def document(seen: Observation) -> dict[str, Any]:
         "time_us": seen.now_us,
         "replay": dict(seen.replay) if seen.replay else None,
         "devices": devices,
+        "fleet": places_document(seen.fleet) if seen.fleet else {},
         "balance": {"published": seen.replay["published"] if seen.replay else None, **asdict(seen.balance)},
         "store": dict(seen.store),
         "actors": {name: dict(entry) for name, entry in seen.actors.items()},

@@ -103,6 +103,45 @@ def test_totals_follow_their_places_when_devices_come_and_go() -> None:
         assert np.array_equal(after.counts[:, index], kept.counts[:, kept.places.index(place)])
 
 
+@pytest.mark.parametrize("racks", [(3, 4), (4, 3)], ids=["a rack comes", "a rack goes"])
+def test_devices_come_and_go_and_the_others_notice_nothing(racks: tuple[int, int]) -> None:
+    """In the middle of a second; of what stays every figure is as if nothing had happened."""
+    all_devices = devices(4, 2)
+    rng = np.random.default_rng(8)
+    given = cycles(all_devices, rng.uniform(0, 9000, (8, 60 * 9, 3)))
+    cut_us = (START_S + 4) * 1_000_000 + 370_000
+    run = Run(devices(racks[0], 2))
+    run.feed(given.at(given.received_us < cut_us), rest_s=0)
+    run.shard.carry(devices(racks[1], 2)[::-1], Fleet())  # in another order too
+    places = run.shard.membership.places
+    run.summary.carry(places, np.full(len(places), np.nan))
+    run.feed(given.at(given.received_us >= cut_us))
+    whole = Run(devices(3, 2))
+    whole.feed(given)
+    staying = [place for place in places if place.level == "rack" and place.name != "r3"]
+    mine = [places.index(place) for place in staying]
+    theirs = [whole.shard.membership.places.index(place) for place in staying]
+    told = {each.second: each for each in whole.figures}
+    later = [each for each in run.figures if each.second > START_S + 3]
+    assert len(later) > 4
+    for each in later:
+        for name in (
+            "members",
+            "present",
+            "power_w",
+            "peak_w",
+            "trough_w",
+            "coincidence",
+            "total_energy_j",
+            "coverage",
+        ):
+            mine_now, theirs_now = getattr(each, name)[mine], getattr(told[each.second], name)[theirs]
+            assert np.array_equal(mine_now, theirs_now, equal_nan=True), (each.second, name)
+    assert np.array_equal(run.summary.quantiles_w()[mine], whole.summary.quantiles_w()[theirs], equal_nan=True)
+    assert (("rack", "r3", "A") in places) is (racks[1] == 4)
+    assert run.shard.excluded.sum() == 0
+
+
 def test_totals_of_another_grid_are_not_gone_on_from() -> None:
     totals = Totals((), 0, 50, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32))
     with pytest.raises(ValueError, match="50 slots"):

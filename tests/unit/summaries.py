@@ -36,7 +36,7 @@ def summary(channel: str, devices: Mapping[str, Sequence[float]], streams: Seque
     return summary_of(rows, channel, streams)
 
 
-def series(name: str, **labels: str) -> Series:
+def series(name: str, /, **labels: str) -> Series:
     """What names a sample; a label without a value is none."""
     return name, frozenset((label, value) for label, value in labels.items() if value)
 

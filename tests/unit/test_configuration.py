@@ -72,7 +72,7 @@ def test_every_setting_of_the_core_can_be_written(of: type) -> None:
 
 def test_defaults_of_a_file_that_says_nothing_are_those_of_the_command_line(tmp_path: Path) -> None:
     config = loaded(tmp_path, ONE)
-    assert config == PipelineConfig(config.devices, "postgresql://x", 1)
+    assert config == PipelineConfig(config.devices, "postgresql://x", 1, fleet=Fleet())
     assert config.devices[0].phases == ("A", "B", "C")
     assert config.devices[0].channels == ("a",)
 

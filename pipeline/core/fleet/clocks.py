@@ -14,13 +14,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.fleet.membership import carried
+
 BUCKET_US: Final = 10_000_000
 BUCKETS: Final = 6  # a minute: a clock drifts by milliseconds meanwhile, and quiet moments come more often
 _NONE: Final = np.iinfo(np.int64).max
 
 
 class Clocks:
-    """The least delay of each device, over the last minute. `push` is the only mutator."""
+    """The least delay of each device, over the last minute. Mutators: `push` and `carry`."""
 
     def __init__(self, devices: int) -> None:
         self._least = np.full((BUCKETS, devices), _NONE, np.int64)
@@ -37,6 +39,10 @@ class Clocks:
                 self._bucket[row], self._least[row] = number, _NONE
             mine = bucket == number
             np.minimum.at(self._least[row], device[mine], (received_us - time_us)[mine])
+
+    def carry(self, origin: NDArray[np.int64]) -> None:
+        """From now on for other devices: `origin` says where each was among those before."""
+        self._least = carried(self._least, origin, _NONE)
 
     def delays_us(self) -> NDArray[np.float64]:
         """The least delay of each device; NaN where none is known. Negative where its clock is ahead of ours."""

@@ -11,11 +11,13 @@ Must not know: devices, phases, topology, wall clocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.core.fleet.membership import carried
 
 Ints = NDArray[np.int64]
 SLOT: Final = 1_000_000  # units of time in a slot: with n slots a second one is 1/n microseconds
@@ -62,7 +64,7 @@ class Cells:
 
 
 class Concentrator:
-    """Holds the seconds that are still open. Mutators: `push` and `close`.
+    """Holds the seconds that are still open. Mutators: `push`, `close` and `carry`.
 
     Args:
         period_us: the nominal duration of a cycle of each series, shape (series,).
@@ -106,6 +108,18 @@ class Concentrator:
             del self._open[old]
         cells = self._open.pop(second, None)
         return self._cells(second) if cells is None else cells
+
+    def carry(self, origin: Ints, period_us: NDArray[np.float64]) -> None:
+        """From now on for other series: `origin` says where each was among those before. What waits goes with them."""
+        target = np.full(len(self._period), -1, np.int64)
+        target[origin[origin >= 0]] = np.flatnonzero(origin >= 0)
+        self._period = np.rint(period_us * self._slots).astype(np.int64)
+        for index, rows in enumerate(self._waiting):
+            moved = replace(rows, series=target[rows.series])
+            self._waiting[index] = moved.at(moved.series >= 0)
+        for second, cells in self._open.items():
+            arrays = (cells.covered, cells.energy, cells.charge, cells.dark)
+            self._open[second] = Cells(second, *(carried(array.T, origin, 0).T.copy() for array in arrays))
 
     def _settle(self, until_us: int) -> None:
         """Lay the cycles onto the grid that began before `until_us`; the others wait, for more may come between."""

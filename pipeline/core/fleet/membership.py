@@ -9,9 +9,9 @@ Must not know: time, power.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -75,6 +75,7 @@ class Membership:
         placed = any(getattr(device, level) for device in devices for level in LEVELS)
         self._series: dict[Key, int] = {}
         of_member: list[list[int]] = []
+        member_keys: list[Key] = []  # (device, phase)
         of_place: dict[Place, list[int]] = defaultdict(list)
         device_of: list[int] = []
         period_us: list[float] = []
@@ -96,14 +97,20 @@ class Membership:
                     if name:
                         of_place[Place(level, name, phase)].append(len(of_member))
                 of_member.append(rows)
+                member_keys.append((device.name, phase))
         self.places = tuple(sorted(of_place, key=lambda p: (LEVELS.index(p.level), p.name, p.phase)))
         self.members = Groups.of(of_member)  # of series
         self.standing = Groups.of([of_place[place] for place in self.places])  # of members
         self.device_of = np.array(device_of, np.int64)  # of each series
         self.period_us = np.array(period_us, np.float64)
         self.channels = np.array(channels, bool).reshape(-1, 2)
-        self.member_count = len(of_member)
+        self.member_keys = tuple(member_keys)
         self.counts = np.array([len(of_place[place]) for place in self.places], np.int64)
+
+    @property
+    def series_keys(self) -> tuple[Key, ...]:
+        """(device, stream) of each series."""
+        return tuple(self._series)
 
     def series(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
         """The series of each row of a batch with dictionary columns `device` and `stream`; -1 where it is none."""
@@ -115,6 +122,19 @@ class Membership:
 
     def __len__(self) -> int:
         return len(self._series)
+
+
+def origins(new: Sequence[Hashable], old: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Where each of the new rows was among the old ones; -1 where it was not."""
+    row = {key: index for index, key in enumerate(old)}
+    return np.array([row.get(key, -1) for key in new], np.int64)
+
+
+def carried(values: NDArray[Any], origin: NDArray[np.int64], fill: Any) -> NDArray[Any]:
+    """The columns of `values`, shape (..., old rows), as new rows; `fill` where a row is new."""
+    made = np.full((*values.shape[:-1], len(origin)), fill, values.dtype)
+    made[..., origin >= 0] = values[..., origin[origin >= 0]]
+    return made
 
 
 def ratings_a(places: Sequence[Place], devices: Sequence[Device], breakers: Sequence[Breaker]) -> NDArray[np.float64]:

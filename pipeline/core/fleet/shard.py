@@ -16,7 +16,7 @@ from pipeline.core.config import Device, Fleet
 from pipeline.core.fleet import sums
 from pipeline.core.fleet.clocks import Clocks, fleet_delay_us
 from pipeline.core.fleet.concentrator import SLOT, Concentrator, Ints, Rows
-from pipeline.core.fleet.membership import Membership
+from pipeline.core.fleet.membership import Membership, carried, origins
 from pipeline.core.fleet.sums import Sums
 from pipeline.core.fleet.windows import NONE, Greatest
 from pipeline.core.model import CHANNELS, Flag
@@ -37,8 +37,13 @@ UNKNOWN: Final = "unknown"  # no real power, or an impossible one
 REASONS: Final = (LATE, AHEAD, UNTIMED, UNKNOWN)
 
 
+def slots_of(mains_hz: float) -> int:
+    """Slots of the grid in a second."""
+    return min(MOST_SLOTS, max(1, round(mains_hz)))
+
+
 class FleetShard:
-    """Mutators: `push` and `advance`.
+    """Mutators: `push`, `advance` and `carry`.
 
     Args:
         devices: of this shard; those of a rack belong into one.
@@ -56,13 +61,14 @@ class FleetShard:
         settings: Fleet,
         closed: int | None = None,
     ) -> None:
+        self._streams, self._mains_hz = streams, mains_hz
         self.membership = membership = Membership(devices, streams, mains_hz)
-        self.slots = min(MOST_SLOTS, max(1, round(mains_hz)))
+        self.slots = slots_of(mains_hz)
         self._settings = settings
         self._grid = Concentrator(membership.period_us, self.slots, OPEN_S, closed)
         self._clocks = Clocks(len(membership.devices))
         self._shift_us = np.zeros(len(membership.devices), np.int64)
-        self._peaks = Greatest(membership.member_count)
+        self._peaks = Greatest(len(membership.member_keys))
         self._begun = closed is not None
         self.excluded = np.zeros((len(REASONS), len(membership.devices)), np.int64)
 
@@ -72,7 +78,7 @@ class FleetShard:
         return self._grid.closed
 
     def push(self, batch: pa.RecordBatch, counted: bool = False) -> None:
-        """Take in rows with `KEYS` and those of `FIGURES` that any device uses.
+        """Take in rows with `KEYS` and those of `FIGURES` that hold anything.
 
         Args:
             counted: a predecessor had them: what is late among them was told.
@@ -115,10 +121,9 @@ class FleetShard:
         there_us = now_us - fleet_delay_us(delays_us)  # as the fleet's clocks have it
         until = int((there_us - self._settings.wait_s * 1e6) // 1_000_000)
         found = []
-        open_until = self._grid.closed + OPEN_S + 2
-        for second in range(self._grid.closed + 1, until):
-            if open_until < second < until - 1:
-                continue  # nothing can be there
+        first = self._grid.closed + 1
+        open_until = min(until, first + OPEN_S + 1)  # behind it and before the last one there can be nothing
+        for second in (*range(first, open_until), *range(max(open_until, until - 1), until)):
             cells = self._grid.close(second)
             members = sums.of_members(self.membership, cells)
             own_peak = np.where(members.present > 0, members.power_mw, NONE).max(axis=1, initial=NONE)
@@ -128,6 +133,17 @@ class FleetShard:
             if self._begun:  # before the first cycle there is nothing to tell
                 found.append(part)
         return found
+
+    def carry(self, devices: Sequence[Device], settings: Fleet) -> None:
+        """From now on for these devices. Those that were there before notice nothing."""
+        before, now = self.membership, Membership(devices, self._streams, self._mains_hz)
+        origin = origins(now.devices, before.devices)
+        self._grid.carry(origins(now.series_keys, before.series_keys), now.period_us)
+        self._peaks.carry(origins(now.member_keys, before.member_keys))
+        self._clocks.carry(origin)
+        self._shift_us = carried(self._shift_us, origin, 0)
+        self.excluded = carried(self.excluded, origin, 0)
+        self.membership, self._settings = now, settings
 
     def offsets_us(self) -> NDArray[np.float64]:
         """How far each device's clock is ahead of the fleet's, in the order of the devices; NaN where unknown."""
@@ -143,8 +159,11 @@ class FleetShard:
             if not used.any():
                 continue
             for total, name in ((power_w, "real_power_w"), (current_a, "rms_current_a")):
-                values = batch.column(f"{channel}_{name}").to_numpy(zero_copy_only=False)[known]
-                total += np.where(used, values, 0.0)
+                column_name = f"{channel}_{name}"
+                if column_name in batch.schema.names:
+                    total += np.where(used, batch.column(column_name).to_numpy(zero_copy_only=False)[known], 0.0)
+                else:
+                    total[used] = np.nan
         return power_w, current_a
 
     def _exclude(self, reason: str, device: Ints) -> None:

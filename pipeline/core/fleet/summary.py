@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.config import PHASES
 from pipeline.core.fleet.concentrator import SLOT, Ints
-from pipeline.core.fleet.membership import ALL, Place
+from pipeline.core.fleet.membership import ALL, Place, origins
 from pipeline.core.fleet.percentiles import Histograms, quantiles_w
 from pipeline.core.fleet.sums import ENERGY_SPLIT, Sums
 from pipeline.core.fleet.windows import NONE, Greatest, LeastOfMost
@@ -68,7 +68,7 @@ class Totals:
 
 
 class FleetSummary:
-    """Mutator: `push`.
+    """Mutators: `push` and `carry`.
 
     Args:
         places: those of the sums to come, in their order.
@@ -86,24 +86,36 @@ class FleetSummary:
         percentile_s: float,
         before: Totals | None = None,
     ) -> None:
-        self.places = tuple(places)
-        self.ratings_a = ratings_a
         self._slots = slots
         self._period_s = max(1, round(percentile_s))
-        rows = len(self.places)
+        rows = len(places)
         self._peaks = Greatest(rows)
         self._troughs = LeastOfMost(rows)
         self._energy = np.zeros((rows, 2), np.int64)
         self._period = 0
         self._histograms = (Histograms(rows), Histograms(rows))  # of the running period, and of the one before
         self._closed = 0
+        self._place(places, ratings_a)
         if before is not None:
             self._go_on(before)
-        self._together = np.array([place.phase == ALL for place in self.places], bool)  # phases make no one current
-        row = {place: index for index, place in enumerate(self.places)}
+
+    def carry(self, places: Sequence[Place], ratings_a: Floats) -> None:
+        """From now on for these places; those that were there before go on."""
+        totals, origin = self.totals(), origins(places, self.places)
+        self._peaks.carry(origin)
+        self._troughs.carry(origin)
+        self._energy = np.zeros((len(places), 2), np.int64)
+        self._histograms = (Histograms(len(places)), Histograms(len(places)))
+        self._place(places, ratings_a)
+        self._go_on(totals)
+
+    def _place(self, places: Sequence[Place], ratings_a: Floats) -> None:
+        self.places, self.ratings_a = tuple(places), ratings_a
+        self._together = np.array([place.phase == ALL for place in places], bool)  # phases make no one current
+        row: dict[tuple[str, str, str], int] = {place: index for index, place in enumerate(places)}
         self._phases = [  # of each place that has all three: its own row, and those of A, B and C
-            (row[level, name, ALL], [row[level, name, phase] for phase in PHASES])  # type: ignore[index]
-            for level, name, phase in self.places
+            (row[level, name, ALL], [row[level, name, phase] for phase in PHASES])
+            for level, name, phase in places
             if phase == ALL and all((level, name, each) in row for each in PHASES)
         ]
 
@@ -178,9 +190,8 @@ class FleetSummary:
         if before.slots != self._slots:
             raise ValueError(f"totals of {before.slots} slots a second, not {self._slots}")
         self._closed, self._period = before.closed, before.period
-        row = {place: index for index, place in enumerate(before.places)}
-        mine = [index for index, place in enumerate(self.places) if place in row]
-        theirs = [row[self.places[index]] for index in mine]
+        origin = origins(self.places, before.places)
+        mine, theirs = np.flatnonzero(origin >= 0), origin[origin >= 0]
         self._energy[mine] = before.energy[theirs]
         for histograms, counts in zip(self._histograms, before.counts, strict=True):
             histograms.counts[mine] = counts[theirs]

@@ -10,13 +10,14 @@ from typing import Final
 import numpy as np
 
 from pipeline.core.fleet.concentrator import Ints
+from pipeline.core.fleet.membership import carried
 
 WINDOWS_S: Final = (1, 60, 900)
 NONE: Final = np.iinfo(np.int64).min  # no value
 
 
 class Greatest:
-    """The greatest value of each row in each window. `push` is the only mutator."""
+    """The greatest value of each row in each window. Mutators: `push` and `carry`."""
 
     def __init__(self, rows: int) -> None:
         self._values = np.full((WINDOWS_S[-1], rows), NONE, np.int64)
@@ -29,11 +30,16 @@ class Greatest:
         self._second = second
         return np.stack([self._values[_recent(second, window)].max(axis=0) for window in WINDOWS_S], axis=1)
 
+    def carry(self, origin: Ints) -> None:
+        """From now on for other rows: `origin` says where each was among those before."""
+        self._values = carried(self._values, origin, NONE)
+
 
 class LeastOfMost:
     """The least value of each row in each window, among the seconds that had the most members.
 
-    A sum that lacks a member is too small: it must not pass for a trough of those that have all.
+    A sum that lacks a member is too small: it must not pass for a trough of those that have all. Mutators: `push` and
+    `carry`.
     """
 
     def __init__(self, rows: int) -> None:
@@ -55,6 +61,10 @@ class LeastOfMost:
             found = np.where(count == most, self._values[recent], np.iinfo(np.int64).max).min(axis=0)
             least.append(np.where(most > 0, found, NONE))
         return np.stack(least, axis=1)
+
+    def carry(self, origin: Ints) -> None:
+        """From now on for other rows: `origin` says where each was among those before."""
+        self._values, self._members = (carried(ring, origin, 0) for ring in (self._values, self._members))
 
 
 def _recent(second: int, window: int) -> slice | Ints:

@@ -1,0 +1,61 @@
+"""Seconds of a fleet's sums that wait to be written. They are not spooled: their sender keeps them meanwhile.
+
+Must not know: when to try.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future
+
+import pyarrow as pa
+
+from pipeline.adapters.timescale import fleet
+from pipeline.adapters.timescale.store import Store
+from pipeline.core.errors import RefusedError
+
+log = logging.getLogger(__name__)
+
+
+class FleetDeposit:
+    """Mutators: `hand_in` and, in one other thread, `write_next`.
+
+    Args:
+        wake: notified when something was handed in.
+    """
+
+    def __init__(self, wake: threading.Condition) -> None:
+        self._wake = wake
+        self._waiting: deque[tuple[pa.RecordBatch, Future[None]]] = deque()  # as many as the sender's window
+        self.refused = 0  # batches that the database would not take
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._waiting)
+
+    def hand_in(self, rows: pa.RecordBatch) -> Future[None]:
+        """Keep rows of `table.SCHEMA`; fulfilled when they are committed, or refused for good."""
+        future: Future[None] = Future()
+        with self._wake:
+            self._waiting.append((rows, future))
+            self._wake.notify()
+        return future
+
+    def write_next(self, store: Store) -> None:
+        """Write the oldest that waits.
+
+        Raises:
+            StorageError: it waits still.
+        """
+        rows, future = self._waiting[0]
+        try:
+            fleet.write(store.connection, store.flavour, store.partitions, rows)
+        except RefusedError as error:
+            if not self.refused:
+                log.error("%s: seconds of the fleet are dropped", error)
+            self.refused += 1
+        self._waiting.popleft()
+        future.set_result(None)

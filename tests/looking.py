@@ -37,6 +37,7 @@ class Source:
         self.stored = Cycles.empty(STREAMS)
         self.error: StorageError | None = None
         self.stream = ""  # another name for the first stream
+        self.channels = "a"
         self.asked: list[str] = []
         self._flood = rows_to_bytes(rows("flood", range(20_000)))
         self._figures: Figures | None = None
@@ -48,7 +49,7 @@ class Source:
 
     def send(self, *numbers: int) -> None:
         streams = (self.stream or STREAMS[0], *STREAMS[1:])
-        self.recently.push(rows(NAME, numbers, streams), 0)
+        self.recently.push(rows(NAME, numbers, streams, self.channels), 0)
 
     def recent(self, device: str, mark: Mark | None) -> Future[tuple[Mark, bytes]] | None:
         self.asked.append(device)
@@ -75,7 +76,7 @@ class Source:
         return {"streams": STREAMS, "nominal_hz": 60.0, "replay": None, "database": {"lag_s": None, "error": None}}
 
 
-def rows(device: str, numbers: Any, streams: Sequence[str] = STREAMS) -> Any:
+def rows(device: str, numbers: Any, streams: Sequence[str] = STREAMS, channels: str = "a") -> Any:
     return cycles(
         {
             "device": device,
@@ -83,7 +84,7 @@ def rows(device: str, numbers: Any, streams: Sequence[str] = STREAMS) -> Any:
             "time": START_US + number * PERIOD_US,
             "sequence": number,
             "message": number,
-            "a_real_power_w": float(number),
+            **{f"{channel}_real_power_w": float(number) for channel in channels},
         }
         for number in numbers
         for stream in streams

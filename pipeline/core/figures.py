@@ -41,6 +41,7 @@ class Figures:
         self._snapshot = snapshot
         self._silence_s = silence_s
         self.devices = tuple(snapshot.states)
+        self._rows: list[dict[str, Any]] | None = None
         self._groups = [_Group(summary, snapshot.streams) for summary in snapshot.summaries]
 
     def power_w(self) -> NDArray[np.float32]:
@@ -50,7 +51,9 @@ class Figures:
 
     def rows(self) -> list[dict[str, Any]]:
         """What `TABLE` lists, of each of `devices`; None where unknown."""
-        return [self._row(name) for name in self.devices]
+        if self._rows is None:  # many may look
+            self._rows = [self._row(name) for name in self.devices]
+        return self._rows
 
     def table(self) -> dict[str, list[Any]]:
         """The same by column."""

@@ -309,6 +309,27 @@ def test_what_comes_from_outside_is_text(page: Callable[..., Page]) -> None:
     assert tab.errors() == []
 
 
+def test_channels_that_have_data_can_be_chosen(page: Callable[..., Page]) -> None:
+    served = Served()
+    served.source.send(*range(30))
+    tab = page()
+    tab.open(served.url)
+    tab.until(lambda: "channel b: no data" in tab.text("#quality"))
+    assert not tab.find("#channels").is_displayed()
+    served.source.channels = "b"
+    served.source.send(*range(30, 60))
+    tab.until(lambda: tab.find("#channels").is_displayed())
+    tab.find("#channels label:nth-child(2)").click()
+    assert tab.do("return karman.device.view.channel") == "b"
+    numbers, powers = tab.cycles(STREAMS[0], "real_power_w", "b")
+    assert numbers == list(range(60))
+    np.testing.assert_array_equal(powers, [*[np.nan] * 30, *range(30, 60)])
+    numbers, powers = tab.cycles(STREAMS[0], "real_power_w", "a")
+    np.testing.assert_array_equal(powers, [*range(30), *[np.nan] * 30])
+    served.source.look()
+    tab.until(lambda: "no data" not in tab.text("#quality"))
+
+
 def test_a_token_is_asked_for(page: Callable[..., Page]) -> None:
     served = Served("secret-word/+")
     tab = page()

@@ -5,6 +5,7 @@ Must not know: where cycles come from.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -46,7 +47,9 @@ class Api:
             cycles = await self._feed.cycles(said["device"], span_us)
         except KarmanError as error:
             raise web.HTTPServiceUnavailable(text=f"{error}\n") from error
-        return _json({"device": said["device"], **as_document(cycles, self._feed.source.streams)})
+        document = {"device": said["device"], **as_document(cycles, self._feed.source.streams)}
+        body = await asyncio.to_thread(as_json, document)  # five minutes are 5 MB
+        return web.Response(body=body, content_type="application/json")
 
     def _figures(self, request: web.Request) -> Mapping[str, Any]:
         figures = self._feed.source.figures()

@@ -14,7 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
 from pipeline.adapters.web.server import as_json
@@ -31,7 +31,7 @@ ANSWER_S: Final = 1.0  # an ingest that is being restarted is asked again
 QUEUE_BLOCKS: Final = 100  # 10 s of blocks: a browser further behind shows what nobody waits for any more
 HISTORY_ROWS: Final = 1800  # cycles a block of history: 200 kB, so that the newest is drawn first
 LONGEST_US: Final = 300_000_000  # the widest window of the page; 2 MB a device
-READERS: Final = 2  # questions to the database at a time
+READERS: Final = 2  # questions to the database at a time; in threads of their own, so that nothing else waits for them
 
 
 class Source(Protocol):
@@ -105,7 +105,7 @@ class Feed:
         self.viewers: set[Viewer] = set()
         self._marks: dict[str, Mark] = {}
         self._told: Figures | None = None
-        self._readers = asyncio.Semaphore(READERS)
+        self._readers = ThreadPoolExecutor(READERS, "history")
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -132,8 +132,7 @@ class Feed:
         from_us = self.now_us() - min(window_us, LONGEST_US)
         if from_us < to_us:
             try:
-                async with self._readers:
-                    older = await asyncio.to_thread(self.source.older, device, from_us, to_us)
+                older = await self._older(device, from_us, to_us)
             except KarmanError as error:
                 viewer.text("notice", text=f"nothing older to show: {error}")
                 return
@@ -160,9 +159,7 @@ class Feed:
         newest = newest.between(from_us, end_us)
         if from_us >= first_us:
             return newest
-        async with self._readers:
-            older = await asyncio.to_thread(self.source.older, device, from_us, first_us)
-        return older.then(newest)
+        return (await self._older(device, from_us, first_us)).then(newest)
 
     def tell(self, viewer: Viewer) -> None:
         """The figures of what a viewer looks at."""
@@ -199,6 +196,10 @@ class Feed:
             self._told = figures
             for viewer in self.viewers:
                 self.tell(viewer)
+
+    async def _older(self, device: str, from_us: int, to_us: int) -> Cycles:
+        loop = asyncio.get_running_loop()  # what is cancelled while it waits for a thread is never asked
+        return await loop.run_in_executor(self._readers, self.source.older, device, from_us, to_us)
 
     async def _recent(self, device: str, mark: Mark | None) -> tuple[Mark, Cycles] | None:
         asked = self.source.recent(device, mark)

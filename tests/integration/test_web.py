@@ -118,3 +118,19 @@ def test_another_sites_page_can_post_nothing(free: str, headers: dict[str, str],
 
 def test_our_own_page_can_post(free: str) -> None:
     assert get(f"{free}/api/v1/replay", b'{"recording": "sample2"}', Origin=free, **JSON)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("LocalHost", 200),
+        ("[::1]:9105", 200),
+        ("127.0.0.1.rebound.example", 403),
+        ("rebound.example:9105", 403),
+        ("0x7f.1", 403),
+        ("127.0.0.1:99999999", 400),
+        ("a b[", 400),
+    ],
+)
+def test_a_server_on_loopback_answers_to_no_foreign_name(free: str, host: str, status: int) -> None:
+    assert get(f"{free}/metrics", Host=host)[0] == status

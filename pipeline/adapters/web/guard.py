@@ -67,7 +67,11 @@ class Guard:
         return check
 
     def _check(self, request: web.Request) -> None:
-        if self._loopback_only and not _names_this_machine(request.url.host):
+        try:
+            host = request.url.host
+        except ValueError as error:
+            raise web.HTTPBadRequest(text="the Host header names no host\n") from error
+        if self._loopback_only and not _names_this_machine(host):
             raise web.HTTPForbidden(text="this server listens on loopback: ask for 127.0.0.1 or localhost\n")
         if self._token is not None and request.path not in self._public:
             offered = [request.headers.get("Authorization", ""), f"Bearer {_from_protocol(request)}"]
@@ -80,11 +84,7 @@ class Guard:
         acting = posted or "Upgrade" in request.headers
         if acting and origin is not None and origin.partition("://")[2] != request.host:
             raise web.HTTPForbidden(text="another site's page may not do this\n")
-        if (
-            posted
-            and self._token is None
-            and not (_is_loopback(request.remote) and _names_this_machine(request.url.host))
-        ):
+        if posted and self._token is None and not (_is_loopback(request.remote) and _names_this_machine(host)):
             raise web.HTTPForbidden(text="only this machine may do this, unless a token is set: --token-file\n")
 
 

@@ -98,6 +98,7 @@ def frames_of(scenario: str, column: str) -> dict[str, np.ndarray[Any, Any]]:
     return {stream: values[streams == stream] for stream in STREAMS}
 
 
+@pytest.mark.timeout(360)  # it plays for a minute, and starts and ends everything
 def test_a_demo_is_looked_at(start: Callable[..., Any], page: Callable[..., Page], public_folder: Path) -> None:
     demo = start("demo", "sample1", "--devices", "2", "--data-dir", str(public_folder))
     demo.ready()

@@ -113,7 +113,7 @@ SAME_TIME: Final = "${__url_time_range}"
 
 
 def moment(seconds: int) -> str:
-    """The time of the point that was clicked, and so many seconds around it."""
+    """So many seconds, with the time of the point that was clicked in their middle."""
     return f"time=${{__value.time}}&time.window={seconds * 1000}"
 
 

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import fleet
 import health
 import per_cycle
 import summary
 
 FOLDER: Final = Path(__file__).parent / "dashboards"
-BUILDERS: Final = (summary.build, per_cycle.build, health.build)
+BUILDERS: Final = (summary.build, per_cycle.build, fleet.build, health.build)
 
 
 def rendered() -> dict[Path, str]:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from actors import board, topology
 from pipeline.adapters.deposit import Deposit
+from pipeline.adapters.timescale.inventory import Inventory
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts
 from pipeline.core.delivery import FENCED, Inbox
@@ -33,6 +34,8 @@ class TimescaleWriterActor:
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
         spool_dir = Path(config.spool_dir) if config.spool_dir else None
         self._deposit = Deposit(config.dsn, config.storage, config.run_us, len(config.devices), spool_dir)
+        if shard == 0:  # one is enough
+            self._inventory = Inventory(config.dsn, lambda: board.current(config).config.devices)
         self._inbox = Inbox()
         self._last: dict[str, Future[None]] = {}  # by producer
         self._fleet_inbox = Inbox()

@@ -216,6 +216,9 @@ def test_every_query_has_data(
                         query = grafana.promql(annotation["target"]["expr"], opened["karman-summary"])
                         assert server.ask("query", query=query) is not None, query
             assert server("changes(karman_actor_restarts_total[1m]) > 0")
+            with psycopg.connect(dsn, autocommit=True) as owner:
+                racks = "SELECT array_agg(DISTINCT rack ORDER BY rack) FROM device"
+                until_true(lambda: owner.execute(racks).fetchone() == (["r42", "r43"],))
         assert run.end() == 0
 
         until = datetime.now(UTC)

@@ -117,15 +117,16 @@ def _load() -> list[Json]:
         panel(
             "status-history",
             "Racks: load over time",
-            "Current over rating of each rack's worst phase, in the original's colours. A column that turns red in many"
-            " racks at once is a job that starts; a row that stays red is a rack to take load from. Empty where a"
-            " device of the rack is missing, or no rating is configured. Click for the rack's devices at that moment.",
+            "Current over rating of each rack's worst phase, from green at rest to red at the rating. A column that"
+            " turns red in many racks at once is a job that starts; a row that stays red is a rack to take load from."
+            " Empty where a device of the rack is missing, or no rating is configured. Click for the rack's devices at"
+            " that moment.",
             "percentunit",
             [prometheus(f"max by (name) (karman_fleet_breaker_utilisation_ratio{{{RACKS}}})", "{{name}}")],
             width=WIDTH,
             height=10,
             points=60,
-            defaults={"color": {"mode": "thresholds"}, "thresholds": LOAD, "decimals": 0, "min": 0, "max": 1},
+            defaults={"color": {"mode": "continuous-GrYlRd"}, "decimals": 0, "min": 0, "max": 1},
             custom={"fillOpacity": 85, "lineWidth": 1},
             options={
                 "showValue": "never",

@@ -14,7 +14,7 @@ from pipeline.adapters.timescale import history
 from pipeline.core.config import PipelineConfig
 from pipeline.core.cycles import Cycles, by_cycle
 from pipeline.core.errors import KarmanError
-from pipeline.core.figures import Figures, Trend
+from pipeline.core.figures import Figures, Minute, Trend
 from pipeline.core.live import Mark
 from pipeline.core.metrics import Snapshot
 
@@ -50,9 +50,9 @@ class LiveSource:
         """The newest figures."""
         return self._figures
 
-    def trend(self) -> Any:
+    def minute(self) -> Minute:
         """Power of every device over the last minute."""
-        return self._trend.power_w
+        return self._trend.minute
 
     def about(self) -> Mapping[str, Any]:
         """What is told with every set of figures."""

@@ -17,7 +17,7 @@ from pipeline.adapters.web.socket import LiveSocket
 from pipeline.core.cycles import Cycles
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.errors import StorageError
-from pipeline.core.figures import Figures
+from pipeline.core.figures import Figures, Minute
 from pipeline.core.live import Mark, RecentRows
 from pipeline.core.metrics import Snapshot
 from pipeline.core.model import STREAMS, Tally
@@ -69,8 +69,8 @@ class Source:
     def figures(self) -> Figures | None:
         return self._figures
 
-    def trend(self) -> Any:
-        return np.zeros((2, 3), np.float32)
+    def minute(self) -> Minute:
+        return Minute((NAME, "flood"), np.zeros((2, 3), np.float32))
 
     def about(self) -> Mapping[str, Any]:
         return {"streams": STREAMS, "nominal_hz": 60.0, "replay": None, "database": {"lag_s": None, "error": None}}

@@ -35,7 +35,7 @@ from pipeline.core.aggregation import ChannelAggregator
 from pipeline.core.config import Device
 from pipeline.core.cycles import Cycles
 from pipeline.core.envelope import rows_to_bytes
-from pipeline.core.figures import TREND_S, Figures, Trend
+from pipeline.core.figures import TREND_S, Figures, Minute, Trend
 from pipeline.core.live import Mark
 from pipeline.core.metrics import Snapshot
 from pipeline.core.model import CYCLE_SCHEMA, STREAMS, TIMESTAMP, VALUE_COLUMNS, Tally
@@ -109,9 +109,9 @@ class Synthetic:
             self._look(now_us)
         return self._figures
 
-    def trend(self) -> Any:
+    def minute(self) -> Minute:
         """Power of every device over the last minute."""
-        return self._trend.power_w
+        return self._trend.minute
 
     def about(self) -> Mapping[str, Any]:
         """As `actors.live` says it."""

@@ -9,6 +9,7 @@ Must not know: who looks, clocks, how it is drawn.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -209,23 +210,33 @@ class _Group:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """Three-phase real power of devices over the last minute, the newest second last.
+
+    `power_w`: shape (devices, seconds), NaN where unknown.
+    """
+
+    devices: tuple[str, ...]
+    power_w: NDArray[np.float32]
+
+
 class Trend:
-    """Three-phase real power of every device over the last minute, a value a second. `push` is its only mutator."""
+    """Keeps a `Minute`, a value a second. `push` is its only mutator; others may take `minute` meanwhile."""
 
     def __init__(self) -> None:
-        self._devices: tuple[str, ...] = ()
-        self.power_w = np.empty((0, TREND_S), np.float32)  # the newest last
+        self.minute = Minute((), np.empty((0, TREND_S), np.float32))
 
     def push(self, devices: tuple[str, ...], power_w: NDArray[np.float32]) -> None:
         """Add a second: power (n,) of the devices (n,), NaN where unknown."""
-        if devices != self._devices:
-            before: Mapping[str, int] = {name: row for row, name in enumerate(self._devices)}
-            kept = np.full((len(devices), TREND_S), np.nan, np.float32)
+        before = self.minute.power_w
+        if devices != self.minute.devices:
+            rows: Mapping[str, int] = {name: row for row, name in enumerate(self.minute.devices)}
+            before = np.full((len(devices), TREND_S), np.nan, np.float32)
             for row, name in enumerate(devices):
-                if name in before:
-                    kept[row] = self.power_w[before[name]]
-            self._devices, self.power_w = devices, kept
-        self.power_w = np.concatenate((self.power_w[:, 1:], power_w[:, None]), axis=1)
+                if name in rows:
+                    before[row] = self.minute.power_w[rows[name]]
+        self.minute = Minute(devices, np.concatenate((before[:, 1:], power_w[:, None]), axis=1))
 
 
 def _delay_s(groups: list[_Group], device: str) -> float | None:

@@ -164,6 +164,7 @@ def test_a_demo_is_looked_at(start: Callable[..., Any], page: Callable[..., Page
     phone.picture("live-page-phone")
     assert phone.do("return document.documentElement.scrollWidth") == 390
     assert (tab.errors(), phone.errors()) == ([], [])
+    lose_the_gateway(tab, demo)
     assert demo.end() == 0, demo.output()
 
 
@@ -196,6 +197,17 @@ def kill_the_source(tab: Page, demo: Any) -> None:
     tab.until(lambda: tab.do("return karman.device.view.store.gaps(0, Infinity).length") > 0)
     tab.until(lambda: "missing" in tab.text("#quality") and "none missing" not in tab.text("#quality"), 30)
     tab.picture("live-page-gap")
+
+
+def lose_the_gateway(tab: Page, demo: Any) -> None:
+    """The page finds it again by itself, and what it missed meanwhile is drawn."""
+    gaps = tab.do("return karman.device.view.store.gaps(0, Infinity).length")
+    newest = tab.do("return karman.device.view.store.newestUs")
+    demo.actor("PrometheusWriterActor").kill()
+    tab.wait_for("#state-text", "not connected")
+    tab.wait_for("#state-text", "live")
+    tab.until(lambda: tab.do("return karman.device.view.store.newestUs") > newest + 3 * SECOND)
+    assert tab.do("return karman.device.view.store.gaps(0, Infinity).length") == gaps
 
 
 @pytest.fixture

@@ -151,9 +151,10 @@ def test_a_trend_keeps_a_minute_and_follows_devices_that_come_and_go() -> None:
     trend = Trend()
     for second in range(TREND_S + 5):
         trend.push(("pdu1", "pdu2"), np.array([second, -second], np.float32))
-    assert trend.power_w.shape == (2, TREND_S)
-    assert trend.power_w[0, [0, -1]].tolist() == [5, TREND_S + 4]
+    assert trend.minute.power_w.shape == (2, TREND_S)
+    assert trend.minute.power_w[0, [0, -1]].tolist() == [5, TREND_S + 4]
     trend.push(("pdu2", "pdu3"), np.array([7, 8], np.float32))
-    assert trend.power_w[0, -2:].tolist() == [-TREND_S - 4, 7]
-    assert np.isnan(trend.power_w[1, :-1]).all()
-    assert trend.power_w[1, -1] == 8
+    assert trend.minute.power_w[0, -2:].tolist() == [-TREND_S - 4, 7]
+    assert np.isnan(trend.minute.power_w[1, :-1]).all()
+    assert trend.minute.power_w[1, -1] == 8
+    assert trend.minute.devices == ("pdu2", "pdu3")

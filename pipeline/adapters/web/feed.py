@@ -21,7 +21,7 @@ from pipeline.adapters.web.server import as_json
 from pipeline.core.cycles import Cycles, by_cycle, to_block
 from pipeline.core.envelope import rows_from_bytes
 from pipeline.core.errors import KarmanError
-from pipeline.core.figures import Figures
+from pipeline.core.figures import Figures, Minute
 from pipeline.core.live import Mark
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ class Source(Protocol):
     def figures(self) -> Figures | None:
         """The newest figures; another object when they are new."""
 
-    def trend(self) -> Any:
-        """Power of every device over the last minute, shape (devices, seconds)."""
+    def minute(self) -> Minute:
+        """Power of every device over the last minute."""
 
     def about(self) -> Mapping[str, Any]:
         """What is told with every set of figures: the replay, the database."""
@@ -174,7 +174,8 @@ class Feed:
         if viewer.fleet:
             if viewer.fleet_known != figures.devices:
                 viewer.fleet_known = figures.devices
-                viewer.text("trend", devices=figures.devices, power_w=self.source.trend().round())
+                minute = self.source.minute()
+                viewer.text("trend", devices=minute.devices, power_w=minute.power_w.round())
             viewer.text("fleet", columns=figures.table())
 
     async def _tick(self) -> None:

@@ -33,6 +33,9 @@ def store(database: str):
 def needs(store: Store, flavour: Flavour) -> None:
     if store.flavour is not flavour:
         pytest.skip(f"concerns {flavour.value} only")
+    if flavour is Flavour.TIMESCALE:  # the tests run its jobs: not both at once
+        store.connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
+        store.connection.commit()
 
 
 def test_partitions_are_made_ahead_and_dropped_when_all_their_rows_are_too_old(store: Store) -> None:
@@ -104,7 +107,6 @@ def test_the_jobs_run_also_where_the_scheduler_does_not(store: Store, monkeypatc
     monkeypatch.setattr(jobs, "LOOK_S", 0.1)
     dsn = store.connection.info.dsn
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
         upkeep.apply_policies(store.connection, Storage(), 1)
         rows = cycles(60)
         now_us = int(datetime.now(UTC).timestamp() * 1e6)

@@ -126,11 +126,7 @@ class Concentrator:
         if not self._waiting:
             return
         rows = Rows.joined(self._waiting)
-        rows = rows.at(np.lexsort((rows.time_us, rows.series)))  # stable: of repeats the first one counts
-        again = np.zeros(len(rows.series), bool)
-        again[1:] = (rows.series[1:] == rows.series[:-1]) & (rows.time_us[1:] == rows.time_us[:-1])
-        if again.any():
-            rows = rows.at(~again)
+        rows = _sorted(rows)
         period = self._period[rows.series]
         step = np.zeros(len(period), np.int64)
         step[:-1] = np.where(rows.series[1:] == rows.series[:-1], np.diff(rows.time_us), 0) * self._slots
@@ -167,3 +163,19 @@ class Concentrator:
         shape = (len(self._period), self._slots)
         covered, energy, charge = np.zeros((3, *shape), np.int64)
         return Cells(second, covered, energy, charge, np.zeros(shape[0], bool))
+
+
+def _sorted(rows: Rows) -> Rows:
+    """By series and time, each time of a series once: of repeats the first one counts."""
+    if len(rows.series) == 0:
+        return rows
+    since_us = rows.time_us - rows.time_us.min()
+    if since_us.max() < 1 << 36 and rows.series.max() < 1 << 26:
+        key = (rows.series << 36) + since_us
+        order = np.argsort(key)  # ten times as fast as a stable sort of both, which only repeats need
+        if (np.diff(key[order]) > 0).all():
+            return rows.at(order)
+    rows = rows.at(np.lexsort((rows.time_us, rows.series)))
+    again = np.zeros(len(rows.series), bool)
+    again[1:] = (rows.series[1:] == rows.series[:-1]) & (rows.time_us[1:] == rows.time_us[:-1])
+    return rows.at(~again)

@@ -21,6 +21,7 @@ from pipeline.core.config import LEVELS, PHASES, Breaker, Device
 from pipeline.core.keys import Key
 
 ALL: Final = "all"  # the phases together
+MOST_TABLES: Final = 256  # a few for each ingest
 WHOLE: Final = "fleet"  # the site of devices that have none, where no device has any place
 
 
@@ -74,6 +75,7 @@ class Membership:
         self.devices = tuple(device.name for device in devices)
         placed = any(getattr(device, level) for device in devices for level in LEVELS)
         self._series: dict[Key, int] = {}
+        self._tables: dict[tuple[tuple[str, ...], tuple[str, ...]], NDArray[np.int64]] = {}  # by names of a batch
         of_member: list[list[int]] = []
         member_keys: list[Key] = []  # (device, phase)
         of_place: dict[Place, list[int]] = defaultdict(list)
@@ -115,9 +117,14 @@ class Membership:
     def series(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
         """The series of each row of a batch with dictionary columns `device` and `stream`; -1 where it is none."""
         device, stream = batch.column("device"), batch.column("stream")
-        devices, streams = device.dictionary.to_pylist(), stream.dictionary.to_pylist()
-        table = np.array([[self._series.get((d, s), -1) for s in streams] for d in devices], np.int64)
-        table = table.reshape(len(devices), len(streams))
+        names = (tuple(device.dictionary.to_pylist()), tuple(stream.dictionary.to_pylist()))
+        table = self._tables.get(names)
+        if table is None:
+            rows = [self._series.get((d, s), -1) for d in names[0] for s in names[1]]
+            table = np.array(rows, np.int64).reshape(len(names[0]), len(names[1]))
+            if len(self._tables) >= MOST_TABLES:
+                self._tables.clear()
+            self._tables[names] = table
         return table[device.indices.to_numpy(), stream.indices.to_numpy()]
 
     def __len__(self) -> int:

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.bench import looking, page, queries, stages, storage
+from pipeline.bench import fleet, looking, page, queries, stages, storage
+from pipeline.bench.fleet import Summed
 from pipeline.bench.looking import Looking
 from pipeline.bench.page import Rendered
 from pipeline.bench.queries import Answered, Kept
@@ -36,6 +37,8 @@ def bench(
         for stage in stages.measure(seconds):
             measured.append(stage)
             line.update(f"measured {stage.stage}; going on ...")
+        line.update("measuring the sums of a fleet ...")
+        summed = list(fleet.measure())
         line.update("measuring the metrics page ...")
         pages = list(page.measure())
         line.update("measuring the live page ...")
@@ -47,6 +50,7 @@ def bench(
         with storage.new_database(dsn) as database:
             answers, kept = queries.measure(database)
     console.print(_stages(measured))
+    console.print(_summed(summed))
     console.print(_pages(pages))
     console.print(_looked(looked))
     console.print(_answers(answers))
@@ -56,6 +60,7 @@ def bench(
         figures = {
             "machine": machine(),
             "stages": [asdict(stage) for stage in measured],
+            "fleet": [asdict(sums) for sums in summed],
             "pages": [asdict(rendered) for rendered in pages],
             "live page": [asdict(view) for view in looked],
             "queries": [asdict(answer) for answer in answers],
@@ -79,6 +84,14 @@ def _stages(measured: list[Measured]) -> Table:
         table.add_row(stage.stage, f"{stage.rate:,.0f}", "")
         for name, rate in stage.others.items():
             table.add_row(f"  {name}", f"{rate:,.0f}", f"{stage.rate / rate:.2f}")
+    return table
+
+
+def _summed(summed: list[Summed]) -> Table:
+    table = _table("sums of a fleet: ms of a core a second", "places", "take rows", "grid and sums", "figures")
+    for made in summed:
+        figures = (f"{part:.1f}" for part in (made.push_ms, made.sums_ms, made.figures_ms))
+        table.add_row(f"{made.devices:,} devices", f"{made.places:,}", *figures)
     return table
 
 

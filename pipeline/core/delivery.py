@@ -2,7 +2,8 @@
 
 Go-back-N: the receiver answers each item with the number that it expects next, so an answer of "1234" acknowledges
 everything before 1234. After a failure, or when the receiver expects an older number (it was restarted and asks for
-what we retain), sending goes back. What is acknowledged is kept for `retain_s`, for such a receiver.
+what we retain), sending goes back. What is acknowledged is kept for `retain_s`, for such a receiver; while it owes an
+answer nothing of that goes, however long it takes to begin anew.
 
 Must not know: what an item is, how it is sent, clocks (`now_s` comes in, monotonic seconds).
 """
@@ -96,7 +97,8 @@ class Outbox(Generic[Item]):
 
     def due(self, now_s: float) -> list[Entry[Item]]:
         """Take what should be sent now; each must be answered by `answered` or `failed`."""
-        self._expire(now_s)
+        if self._in_flight == 0 and self._failures == 0:  # else the receiver may be dead, and ask for all that we retain
+            self._expire(now_s)
         if now_s < self._wait_until_s:
             return []
         room = max(0, self._window - self._in_flight)

@@ -29,6 +29,21 @@ def test_a_restarted_receiver_gets_what_was_offered_in_the_time_retained() -> No
     assert outbox.nbytes == 0
 
 
+def test_what_is_retained_waits_for_a_receiver_that_is_away() -> None:
+    outbox, inbox = Outbox[str](limit_bytes=100, window=1, retain_s=10), Inbox()
+    for second, item in enumerate("ab"):
+        outbox.offer(item, 1, second)
+        assert exchange(outbox, inbox, second) == [item]
+    outbox.offer("c", 1, 2)
+    assert [entry.item for entry in outbox.due(2)] == ["c"]
+    assert outbox.due(20) == []  # it does not answer
+    outbox.failed(20)
+    assert outbox.due(20) == []
+    assert exchange(outbox, Inbox(), 40) == ["a", "b", "c"]
+    assert outbox.due(60) == []
+    assert outbox.nbytes == 0
+
+
 def test_what_is_acknowledged_makes_room_before_anything_is_lost() -> None:
     outbox = Outbox[str](limit_bytes=40, window=4, retain_s=10)
     for item in "abc":

@@ -97,7 +97,7 @@ class Outbox(Generic[Item]):
 
     def due(self, now_s: float) -> list[Entry[Item]]:
         """Take what should be sent now; each must be answered by `answered` or `failed`."""
-        if self._in_flight == 0 and self._failures == 0:  # else the receiver may be dead, and ask for all that we retain
+        if self._in_flight == 0 and self._failures == 0:  # else the receiver may be dead, and ask for all of it
             self._expire(now_s)
         if now_s < self._wait_until_s:
             return []

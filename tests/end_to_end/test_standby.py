@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import psycopg
 import pytest
 
 from pipeline.adapters import embedded, link
+from tests import energy
 
 SECONDS = 25
 DEVICES = 3
@@ -45,16 +45,26 @@ def test_an_ingest_dies_again_and_again(
         )
         until_true(lambda: run.status()["balance"]["stored"] > 100, 30)
         received: list[int] = []
-        victims = ["ingest-0", "standby-of-ingest-0", "ingest-0"] if standby else ["ingest-0", "ingest-0"]
-        for name in victims:
-            pid = run.status()["actors"][name]["pid"]
-            psutil.Process(pid).kill()
+        # An aggregator that dies together with the ingest asks its successor for what it has not seen.
+        second = ("standby-of-ingest-0", "aggregator-a") if standby else ("ingest-0",)
+        for names in (("ingest-0",), second, ("ingest-0",)):
+            pids = {name: run.status()["actors"][name]["pid"] for name in names}
+            for pid in pids.values():
+                psutil.Process(pid).kill()
             before = run.status()["balance"]["stored"]
-            until_true(lambda name=name, pid=pid: run.status()["actors"][name]["pid"] != pid, 30)
+            until_true(lambda pids=pids: all(run.status()["actors"][n]["pid"] != pid for n, pid in pids.items()), 30)
             until_true(lambda before=before: run.status()["balance"]["stored"] > before + 60 * DEVICES, 30)
             received.append(run.status()["devices"]["d0"]["received"])
         assert publisher.wait(60) == 0
-        time.sleep(1)
+
+        def all_counted() -> bool:
+            with psycopg.connect(dsn) as connection:
+                wanted = energy.from_rows(connection)
+            exact = {key: pytest.approx(joules, rel=1e-9) for key, joules in wanted.items()}
+            return len(wanted) == 3 * DEVICES and energy.exposed(run.get("/metrics") or "") == exact
+
+        # Without one, what died with an ingest may have been counted in one place and not in the other.
+        until_true(all_counted if standby else lambda: run.status()["balance"]["in_flight"] == 0, 20)
         assert run.end() == 0, run.output()
         report = run.report()
         with psycopg.connect(dsn) as connection:

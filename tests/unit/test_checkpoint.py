@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.aggregation import ChannelAggregator, Checkpoint
+from pipeline.core.checkpoint import from_bytes, to_bytes
 from pipeline.core.energy import EXPORTED, GAP, IMPORTED, INTEGRATED
 from pipeline.core.keys import Key
 from pipeline.core.metrics import Snapshot
@@ -101,3 +102,24 @@ def test_a_step_counts_between_times_of_the_devices_own() -> None:
     assert energy[EXPORTED] == pytest.approx(60.0 * seconds, rel=1e-12)
     assert energy[INTEGRATED] == pytest.approx(seconds, rel=1e-12)
     assert energy[IMPORTED] == energy[GAP] == 0.0
+
+
+def test_a_checkpoint_survives_as_bytes_within_its_run() -> None:
+    predecessor = aggregator()
+    predecessor.push(cycles(frames(1, 2, device="pdu2") + frames(1, 2, 4)))
+    counted = {"ingest-0": (1_800_000_000_000_000, 7)}
+    data = to_bytes(predecessor.checkpoint(), counted, run_us=5)
+    assert from_bytes(data, run_us=6) is None
+    found = from_bytes(data, run_us=5)
+    assert found is not None
+    checkpoint, known = found
+    assert known == counted
+    successor = aggregator(checkpoint)
+    assert energies(successor) == energies(predecessor)
+    assert successor.positions() == predecessor.positions()
+    for one in (predecessor, successor):
+        one.push(cycles(frames(5, 6)))
+    assert energies(successor) == energies(predecessor)
+    empty = from_bytes(to_bytes(aggregator().checkpoint(), {}, 5), 5)
+    assert empty is not None
+    assert energies(aggregator(empty[0])) == {}

@@ -1,8 +1,8 @@
 """The aggregator of a phase channel: keeps statistics and energy, and answers with a summary when asked.
 
-With each summary goes a checkpoint, which the Prometheus writer keeps. A restarted aggregator goes on from it: the
+Every two seconds it keeps a checkpoint on the board. A restarted aggregator goes on from it, whatever died with it: the
 ingests send again what they retain, which fills the windows; the energy of what the checkpoint knows is not counted
-twice. Only if both die at once do the energy counters begin anew.
+twice.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 
 from actors import board, topology
 from pipeline.core.aggregation import ChannelAggregator, Checkpoint, Summary
+from pipeline.core.checkpoint import Counted, from_bytes, to_bytes
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts, Delays
 from pipeline.core.delivery import FENCED, Inbox
@@ -26,16 +26,8 @@ from pipeline.core.retention import Border, is_retained
 
 log = logging.getLogger(__name__)
 
-ASK_S: Final = 2.0
 
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What the Prometheus writer gets: the figures, and what a successor needs."""
-
-    summary: Summary
-    checkpoint: Checkpoint
-    counted: dict[str, tuple[int, int]]  # by producer: epoch, and the number from which on nothing is counted yet
+_NOTHING: tuple[Checkpoint | None, Counted] = (None, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +43,20 @@ class PhaseAggregatorActor:
 
     def __init__(self, name: str, channel: str, config: PipelineConfig) -> None:
         board.take_turn(name)
-        before = self._predecessor(name)
+        self._keeper = board.Keeper(name)
+        self._run_us = config.run_us
+        kept = self._keeper.found()
+        checkpoint, self._counted = (kept and from_bytes(kept, config.run_us)) or _NOTHING
+        if checkpoint is not None:
+            log.warning("%s goes on with the energy counters of its predecessor", name)
         self._aggregator = ChannelAggregator(
             channel,
             config.streams,
             int(config.window_s * 1e6),
             int(config.metrics.hold_s * 1e6),
             config.nominal_hz,
-            before.checkpoint if before else None,
+            checkpoint,
         )
-        self._counted = before.counted if before else {}
         self._inbox = Inbox()
         self._resumptions: dict[str, _Resumption] = {}  # by producer
         self._batches = 0
@@ -78,6 +74,8 @@ class PhaseAggregatorActor:
             self._take(producer, rows, self._is_counted(producer, epoch, number))
             self._batches += 1
             self._delays.add(time.time_ns() // 1000 - rows.column("time").view(pa.int64()).to_numpy())
+            if self._keeper.due:
+                self._keep()
         return self._inbox.expected(producer)
 
     def _is_counted(self, producer: str, epoch: int, number: int) -> bool:
@@ -96,11 +94,9 @@ class PhaseAggregatorActor:
             self._aggregator.push(rows.filter(pc.invert(following)), counted=True)
         self._aggregator.push(rows.filter(following))
 
-    def report(self) -> Report:
-        """The figures as they stand, and the checkpoint."""
-        return Report(
-            self._aggregator.summary(), self._aggregator.checkpoint(), self._counted | self._inbox.positions()
-        )
+    def report(self) -> Summary:
+        """The figures as they stand."""
+        return self._aggregator.summary()
 
     def health(self) -> dict[str, Any]:
         """Who answers."""
@@ -114,14 +110,8 @@ class PhaseAggregatorActor:
         """From a row's time until it counted here."""
         return self._delays.counts
 
-    @staticmethod
-    def _predecessor(name: str) -> Report | None:
-        """The last report of this actor's previous process; None at the start, or if nobody has it."""
-        try:
-            asked = topology.find(topology.EXPORTER).last_answer.remote(name)
-            report: Report | None = ray.get(asked, timeout=ASK_S)
-        except (ValueError, ray.exceptions.RayError):
-            return None
-        if report is not None:
-            log.warning("goes on with the energy counters of its predecessor")
-        return report
+    def _keep(self) -> None:
+        counted = dict(self._counted)  # while what it knows is sent again, the inbox stands behind it
+        for producer, place in self._inbox.positions().items():
+            counted[producer] = max(place, counted.get(producer, place))
+        self._keeper.keep(to_bytes(self._aggregator.checkpoint(), counted, self._run_us))

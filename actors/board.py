@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 _SPACE: Final = b"karman"
 _APPLIED: Final = b"applied"
 _STARTS: Final = b"starts/"
+_STATES: Final = b"states/"
+KEEP_S: Final = 2.0  # senders retain what is five times as old
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,47 @@ def take_turn(name: str) -> None:
     if wait:
         log.warning("%s has begun %d times lately: it waits %.0f s", name, len(recent_s), wait)
         time.sleep(wait)
+
+
+class Keeper:
+    """Keeps on the board the newest state of an actor, written beside its work: Ray's head may be slow, or away."""
+
+    def __init__(self, name: str) -> None:
+        self._key = _STATES + name.encode()
+        self._newest: bytes | None = None
+        self._due_s = 0.0
+        self._wake = threading.Event()
+        threading.Thread(target=self._run, name="keep", daemon=True).start()
+
+    def found(self) -> bytes | None:
+        """What was kept last, by us or by a process before us."""
+        state: bytes | None = internal_kv._internal_kv_get(self._key, namespace=_SPACE)
+        return state
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to keep something again; once asked, it is not for a while."""
+        now_s = time.monotonic()
+        if now_s < self._due_s:
+            return False
+        self._due_s = now_s + KEEP_S
+        return True
+
+    def keep(self, state: bytes) -> None:
+        """Let this be what is found."""
+        self._newest = state
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            state, self._newest = self._newest, None
+            if state is not None:
+                try:
+                    internal_kv._internal_kv_put(self._key, state, overwrite=True, namespace=_SPACE)
+                except Exception:
+                    log.exception("the state could not be kept; it is tried again with the next one")
 
 
 def clear() -> None:

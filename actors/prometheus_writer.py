@@ -165,9 +165,7 @@ class PrometheusWriterActor:
                 answers[name]["accounts"] = self._latest.get(name, {}).get("accounts")
         self._latest |= answers  # an actor that is being restarted is shown as it was last seen
         ingests = self._senders(answers, groups)
-        summaries = tuple(
-            self._latest[name].summary for name in topology.aggregator_names(config) if name in self._latest
-        )
+        summaries = tuple(self._latest[name] for name in topology.aggregator_names(config) if name in self._latest)
         store = joined([self._latest[name] for name in topology.store_names(config) if name in self._latest])
         actors = self._latest.get(topology.SUPERVISOR, {})
         fleet = self._latest.get(topology.FLEET)

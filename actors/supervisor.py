@@ -136,6 +136,7 @@ class SupervisorActor:
                         self._try_to_carry_out()
                     if not self._stopping.is_set():
                         self._watch.look()
+                        self._part_pairs()
             except Exception:
                 log.exception("the supervisor goes on")
 
@@ -189,6 +190,23 @@ class SupervisorActor:
         ray.get(topology.find(name).stop.remote(), timeout=STOP_S)
         _kill(name)
 
+    def _part_pairs(self) -> None:
+        """Where both of a pair are on one node, and there is another, move the one that stands by."""
+        applied = self._applied
+        status = self._watch.status()
+        if not applied.config.standby or len(topology.worker_nodes()) == 1:
+            return
+        for first in applied.groups:
+            pair = (first, topology.standby_of(first))
+            if not all(name in status and status[name]["up"] for name in pair):
+                continue
+            if status[pair[0]]["node"] != status[pair[1]]["node"]:
+                continue
+            idle = [n for n, standing in _answers(pair, "standing", 0.0).items() if not standing.sends]
+            if len(idle) == 1:
+                log.warning("%s moves to another node", idle[0])
+                _kill(idle[0])  # the watch finds it dead, and makes it again, apart from the other
+
     def _steps(self) -> list[list[tuple[str, Callable[[], Any]]]]:
         """All actors and how each is made, in the order in which they have to be there."""
         config, groups = self._applied.config, self._applied.groups
@@ -209,7 +227,8 @@ class SupervisorActor:
         fleet = [maker(FleetActor, topology.FLEET, config)] if config.fleet_settings is not None else []
         gateway = maker(PrometheusWriterActor, topology.EXPORTER, config, threads=4, node=topology.GATEWAY_NODE)
         ingests = [
-            maker(IngestActor, name, name, config, threads=8) for name in topology.ingest_members(config, groups)
+            maker(IngestActor, name, name, config, threads=8, apart_from=topology.peer_of(name))
+            for name in topology.ingest_members(config, groups)
         ]
         replay = [maker(ReplayActor, topology.REPLAY, config, threads=2)] if config.replay else []
         return [[*stores, *aggregators, *fleet, gateway], ingests[: len(groups)], ingests[len(groups) :], replay]
@@ -235,12 +254,12 @@ class SupervisorActor:
         _kill(topology.SUPERVISOR)
 
 
-def _answers(names: Any, method: str) -> dict[str, Any]:
+def _answers(names: Any, method: str, *arguments: object) -> dict[str, Any]:
     """What the actors of these names answer, of those that do."""
     asked = {}
     for name in names:
         with contextlib.suppress(ValueError):
-            asked[name] = getattr(topology.find(name), method).remote()
+            asked[name] = getattr(topology.find(name), method).remote(*arguments)
     answers = {}
     for name, reference in asked.items():
         try:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import functools
 import os
+import zlib
 from typing import Any, Final
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.core.assignment import INGEST, Groups, assign, shard_of
 from pipeline.core.config import PipelineConfig
@@ -26,6 +28,8 @@ _STANDBY: Final = "standby-of-"
 # Custom resources. Where a node of the cluster offers one, the actors that it is for run on such nodes.
 GATEWAY_NODE: Final = "karman-gateway"  # whose address Prometheus and browsers know
 SPOOL_NODE: Final = "karman-spool"  # whose disk keeps what the database does not take
+ASK_S: Final = 5.0
+_ID: Final = 6  # digits of a node's id that are told
 _SLIVER: Final = 0.001  # of a custom resource: a node that offers 1 has room for all
 
 
@@ -103,7 +107,14 @@ def ingest_members(config: PipelineConfig, groups: Groups) -> list[str]:
     return [*groups, *map(standby_of, groups)] if config.standby else [*groups]
 
 
-def spawn(cls: type, name: str, *args: object, threads: int | None = None, node: str | None = None) -> Any:
+def spawn(
+    cls: type,
+    name: str,
+    *args: object,
+    threads: int | None = None,
+    node: str | None = None,
+    apart_from: str | None = None,
+) -> Any:
     """The actor of this name, made if it does not exist. `threads` lets that many of its methods run at a time.
 
     It restarts for ever with the same arguments. Its calls are never retried by Ray, which could repeat or reorder
@@ -112,10 +123,14 @@ def spawn(cls: type, name: str, *args: object, threads: int | None = None, node:
 
     Args:
         node: a custom resource: where any node offers it, the actor runs on one that does.
+        apart_from: an actor on whose node it shall not run, where there is another. Otherwise actors are spread.
     """
     options: dict[str, Any] = {"max_concurrency": threads} if threads else {}
     if node is not None and node in ray.cluster_resources():
         options["resources"] = {node: _SLIVER}
+    else:
+        other = None if apart_from is None else _another_node(name, apart_from)
+        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(other, soft=True) if other else "SPREAD"
     return (
         ray.remote(cls)
         .options(
@@ -142,6 +157,21 @@ def find(name: str) -> Any:
     return ray.get_actor(name, namespace=NAMESPACE)
 
 
+def _another_node(name: str, than: str) -> str | None:
+    """The id of a node that `than` is not on; None if there is none, or if that actor is not there to tell."""
+    try:
+        taken = ray.get(find(than).health.remote(), timeout=ASK_S)["node"]
+    except (ValueError, ray.exceptions.RayError):
+        return None
+    others = [node for node in worker_nodes() if not taken.endswith(node[:_ID])]
+    return others[zlib.crc32(name.encode()) % len(others)] if others else None
+
+
+def worker_nodes() -> list[str]:
+    """The ids of the nodes that live and take actors."""
+    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+
+
 def running() -> list[str]:
     """The names of all actors of the namespace."""
     return [
@@ -157,4 +187,4 @@ def identity() -> dict[str, Any]:
 @functools.cache
 def _node() -> str:
     """The address of the node that we run on, and the beginning of its id: several may share an address."""
-    return f"{ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()[:6]}"
+    return f"{ray.util.get_node_ip_address()} {ray.get_runtime_context().get_node_id()[:_ID]}"

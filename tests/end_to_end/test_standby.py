@@ -1,16 +1,19 @@
-"""kill -9 on an ingest: with a standby nothing is lost and nothing comes twice; without one, what is lost is counted."""
+"""kill -9 on an ingest, and on a node: with a standby nothing is lost and nothing comes twice; without one, what is lost is counted."""
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
 import pytest
 
+from actors.local_cluster import local_cluster
 from pipeline.adapters import embedded, link
 from tests import energy
 
@@ -22,6 +25,14 @@ SELECT d.name, count(*), count(DISTINCT sequence), min(sequence), max(sequence),
        (SELECT sum(row_count) FROM power_1s r WHERE (r.device_id, r.stream_id) = (c.device_id, c.stream_id))
 FROM cycle c JOIN device d ON d.id = device_id GROUP BY d.name, device_id, stream_id
 """
+
+
+def counted_as_stored(run: Any, dsn: str) -> bool:
+    """Whether the energy counters are those of the stored rows."""
+    with psycopg.connect(dsn) as connection:
+        wanted = energy.from_rows(connection)
+    exact = {key: pytest.approx(joules, rel=1e-9) for key, joules in wanted.items()}
+    return len(wanted) == 3 * DEVICES and energy.exposed(run.get("/metrics") or "") == exact
 
 
 @pytest.mark.timeout(180)
@@ -56,15 +67,8 @@ def test_an_ingest_dies_again_and_again(
             until_true(lambda before=before: run.status()["balance"]["stored"] > before + 60 * DEVICES, 30)
             received.append(run.status()["devices"]["d0"]["received"])
         assert publisher.wait(60) == 0
-
-        def all_counted() -> bool:
-            with psycopg.connect(dsn) as connection:
-                wanted = energy.from_rows(connection)
-            exact = {key: pytest.approx(joules, rel=1e-9) for key, joules in wanted.items()}
-            return len(wanted) == 3 * DEVICES and energy.exposed(run.get("/metrics") or "") == exact
-
         # Without one, what died with an ingest may have been counted in one place and not in the other.
-        until_true(all_counted if standby else lambda: run.status()["balance"]["in_flight"] == 0, 20)
+        until_true(lambda: counted_as_stored(run, dsn) if standby else run.status()["balance"]["in_flight"] == 0, 20)
         assert run.end() == 0, run.output()
         report = run.report()
         with psycopg.connect(dsn) as connection:
@@ -87,3 +91,50 @@ def test_an_ingest_dies_again_and_again(
     else:
         assert report["missing"] > 0
         assert reasons == {"restart"}
+
+
+@pytest.mark.timeout(240)
+def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
+    start: Callable[..., Any], until_true: Callable[..., Any], tmp_path: Path
+) -> None:
+    (endpoint,) = link.free_endpoints(1)
+    first_port = int(endpoint.rpartition(":")[2])
+    devices = [f"--connect=d{n}=tcp://127.0.0.1:{first_port + n}" for n in range(DEVICES)]
+    with embedded.temporary() as dsn, local_cluster() as cluster:
+        options = ["--devices-per-actor=2", "--standby", f"--spool-dir={tmp_path / 'spool'}"]
+        run = start("run", *devices, *options, KARMAN_DSN=dsn, RAY_ADDRESS=cluster.address)
+        until_true(lambda: run.status().get("devices"), 90)
+        publisher = subprocess.Popen(
+            [sys.executable, "-m", "pipeline", "replay", "--bind", endpoint, "--loop", f"--device-count={DEVICES}"],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            until_true(lambda: run.status()["balance"]["stored"] > 200, 60)
+            actors = run.status()["actors"]
+            for number in range(2):
+                here, there = (actors[name]["node"] for name in (f"ingest-{number}", f"standby-of-ingest-{number}"))
+                assert here != there
+            lost = actors["ingest-0"]["node"]
+            before = run.status()["balance"]["stored"]
+            cluster.kill(lost)
+
+            def all_back() -> bool:
+                actors = run.status().get("actors", {})
+                return len(actors) == 9 and all(a["up"] and a["node"] != lost for a in actors.values())
+
+            until_true(all_back, 60)
+            until_true(lambda: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 60)
+        finally:
+            publisher.send_signal(signal.SIGINT)
+            publisher.wait(20)
+        until_true(lambda: counted_as_stored(run, dsn), 30)
+        assert run.end() == 0, run.output()
+        report = run.report()
+        with psycopg.connect(dsn) as connection:
+            streams = connection.execute(STREAMS).fetchall()
+            gaps = connection.execute("SELECT count(*) FROM gap").fetchone()
+    assert (report["dropped"], report["in_flight"], report["missing"], gaps) == ({}, 0, 0, (0,))
+    assert report["stored"] == report["received"] == sum(count for _, count, *_ in streams) / 3
+    for _, count, distinct, first, last, missing, rolled_up in streams:
+        assert count == distinct == rolled_up == last - first + 1
+        assert missing == 0

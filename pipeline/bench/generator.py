@@ -1,15 +1,18 @@
 """The load: messages of a recording on many endpoints of their own, each at its time, from a process of its own.
 
 Run as `python -m pipeline.bench.generator DEVICES RATE_HZ`. It prints the endpoints as a line of JSON, reads for how
-many seconds to send, and prints what it did. Messages are encoded once; for each the time and the sequence are written
-into its bytes, which takes a tenth of the time. Devices take turns within a cycle, as devices on different feeds do.
+many seconds to send ("inf": until the next line), and prints what it did. Messages are encoded once; for each the time
+and the sequence are written into its bytes, which takes a tenth of the time. Devices take turns within a cycle, as
+devices on different feeds do.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import resource
 import sys
+import threading
 import time
 from typing import Any, Final
 
@@ -98,12 +101,12 @@ class Load:
         self.published = 0
         self.late = Delays()
 
-    def run(self, seconds: float) -> None:
-        """Send for so long, each device the same number of messages."""
-        end = round(seconds * self._rate_hz) * self._turns
+    def run(self, seconds: float, enough: threading.Event) -> None:
+        """Send for so long, each device the same number of messages; or, for infinite seconds, until it is enough."""
+        end = sys.maxsize if math.isinf(seconds) else round(seconds * self._rate_hz) * self._turns
         pace = Pace(time.time_ns() // 1000, self._rate_hz * self._turns)
         following = 0
-        while following < end:
+        while following < end and not (enough.is_set() and end == sys.maxsize):
             due = min(pace.due(time.time_ns() // 1000), end, following + BLOCK)
             numbers = np.arange(following, due)
             times_us = pace.time_us(numbers)
@@ -131,10 +134,20 @@ def main(devices: int, rate_hz: float, both: bool) -> None:
         _say(error="not every endpoint has a subscriber")
         return
     _say(sending=True)
-    load.run(seconds)
+    enough = threading.Event()
+    listening = threading.Thread(target=lambda: _listen(enough), daemon=True)
+    listening.start()
+    load.run(seconds, enough)
     _say(published=load.published, late_ms={share: load.late.quantile_ms(share) for share in (0.5, 0.99, 1.0)})
-    sys.stdin.readline()  # what was sent stays queued until all are done
+    listening.join()  # what was sent stays queued until all are done
+    if math.isinf(seconds):
+        sys.stdin.readline()
     publisher.close()
+
+
+def _listen(enough: threading.Event) -> None:
+    sys.stdin.readline()
+    enough.set()
 
 
 def _say(**what: Any) -> None:

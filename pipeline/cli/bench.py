@@ -19,8 +19,12 @@ from pipeline.bench.queries import Answered, Kept
 from pipeline.bench.storage import DEVICES
 from pipeline.bench.workload import Measured, machine
 
+app = typer.Typer(invoke_without_command=True)
 
+
+@app.callback()
 def bench(
+    context: typer.Context,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long each way is repeated.")] = 2.0,
     dsn: Annotated[
         str | None,
@@ -31,6 +35,8 @@ def bench(
     output: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
 ) -> None:
     """Measure each stage alone, and storage beside a bare COPY, on one core."""
+    if context.invoked_subcommand is not None:
+        return
     console = Console(highlight=False)
     measured: list[Measured] = []
     with console.status("measuring the stages ...") as line:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer.exceptions import TyperException
 
 import pipeline
-from pipeline.cli import bench, check, db, demo, metrics, recordings, replay, run, status, stop
+from pipeline.cli import bench, check, db, demo, failures, metrics, recordings, replay, run, status, stop
 from pipeline.core.errors import InputError, KarmanError
 
 app = typer.Typer(
@@ -26,7 +26,8 @@ app.command()(check.check)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(stop.stop)
-app.command()(bench.bench)
+bench.app.command()(failures.failures)
+app.add_typer(bench.app, name="bench")
 app.command()(metrics.metrics)
 app.add_typer(demo.app, name="demo")
 app.add_typer(recordings.app, name="recordings")

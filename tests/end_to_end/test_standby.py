@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from actors.local_cluster import local_cluster
 from pipeline.adapters import embedded, link
 from tests import energy
 
-SECONDS = 25
 DEVICES = 3
 STREAMS = """
 SELECT d.name, count(*), count(DISTINCT sequence), min(sequence), max(sequence),
@@ -35,38 +35,48 @@ def counted_as_stored(run: Any, dsn: str) -> bool:
     return len(wanted) == 3 * DEVICES and energy.exposed(run.get("/metrics") or "") == exact
 
 
+@contextmanager
+def publishing(endpoint: str) -> Iterator[None]:
+    """Devices on consecutive ports, until the end."""
+    publisher = subprocess.Popen(
+        [sys.executable, "-m", "pipeline", "replay", "--bind", endpoint, "--loop", f"--device-count={DEVICES}"],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        publisher.send_signal(signal.SIGINT)
+        publisher.wait(20)
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("standby", [True, False])
 def test_an_ingest_dies_again_and_again(
     start: Callable[..., Any], until_true: Callable[..., Any], standby: bool
 ) -> None:
-    endpoints = link.free_endpoints(1)
-    first_port = int(endpoints[0].rpartition(":")[2])
+    (endpoint,) = link.free_endpoints(1)
+    first_port = int(endpoint.rpartition(":")[2])
     devices = [f"--connect=d{n}=tcp://127.0.0.1:{first_port + n}" for n in range(DEVICES)]
     with embedded.temporary() as dsn:
         extra = ["--standby"] if standby else []
         run = start("run", *devices, "--devices-per-actor", "2", *extra, KARMAN_DSN=dsn)
         until_true(lambda: run.status().get("devices"), 60)
-        publisher = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "pipeline", "replay", "--bind", endpoints[0]),
-                *("--loop", f"--duration={SECONDS}", f"--device-count={DEVICES}"),
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        until_true(lambda: run.status()["balance"]["stored"] > 100, 30)
         received: list[int] = []
-        # An aggregator that dies together with the ingest asks its successor for what it has not seen.
-        second = ("standby-of-ingest-0", "aggregator-a") if standby else ("ingest-0",)
-        for names in (("ingest-0",), second, ("ingest-0",)):
-            pids = {name: run.status()["actors"][name]["pid"] for name in names}
-            for pid in pids.values():
-                psutil.Process(pid).kill()
-            before = run.status()["balance"]["stored"]
-            until_true(lambda pids=pids: all(run.status()["actors"][n]["pid"] != pid for n, pid in pids.items()), 30)
-            until_true(lambda before=before: run.status()["balance"]["stored"] > before + 60 * DEVICES, 30)
-            received.append(run.status()["devices"]["d0"]["received"])
-        assert publisher.wait(60) == 0
+        with publishing(endpoint):
+            until_true(lambda: run.status()["balance"]["stored"] > 100, 30)
+            # An aggregator that dies together with the ingest asks its successor for what it has not seen.
+            second = ("standby-of-ingest-0", "aggregator-a") if standby else ("ingest-0",)
+            for names in (("ingest-0",), second, ("ingest-0",)):
+                pids = {name: run.status()["actors"][name]["pid"] for name in names}
+                for pid in pids.values():
+                    psutil.Process(pid).kill()
+                before = run.status()["balance"]["stored"]
+                until_true(
+                    lambda pids=pids: all(run.status()["actors"][n]["pid"] != pid for n, pid in pids.items()), 30
+                )
+                # Before the next one dies, the new one has to have heard for longer than a checkpoint is old.
+                until_true(lambda before=before: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 40)
+                received.append(run.status()["devices"]["d0"]["received"])
         # Without one, what died with an ingest may have been counted in one place and not in the other.
         until_true(lambda: counted_as_stored(run, dsn) if standby else run.status()["balance"]["in_flight"] == 0, 20)
         assert run.end() == 0, run.output()
@@ -75,7 +85,7 @@ def test_an_ingest_dies_again_and_again(
             streams = connection.execute(STREAMS).fetchall()
             reasons = {reason for (reason,) in connection.execute("SELECT DISTINCT reason FROM gap")}
     # From what was first stored of each device: the publisher begins when any of its subscribers is there.
-    sent = sum(SECONDS * 60 - first for first in {device: first for device, _, _, first, *_ in streams}.values())
+    sent = sum({device: last - first + 1 for device, _, _, first, last, *_ in streams}.values())
     assert received == sorted(received)
     assert report["dropped"] == {}
     assert report["in_flight"] == 0
@@ -85,7 +95,7 @@ def test_an_ingest_dies_again_and_again(
     for _, count, distinct, first, last, missing, rolled_up in streams:
         assert count == distinct == rolled_up
         assert count + missing == last - first + 1
-        assert last == SECONDS * 60 - 1
+        assert last == max(last for *_, last, _, _ in streams)
     if standby:
         assert (report["stored"], report["missing"], reasons) == (sent, 0, set())
     else:
@@ -103,12 +113,8 @@ def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
     with embedded.temporary() as dsn, local_cluster() as cluster:
         options = ["--devices-per-actor=2", "--standby", f"--spool-dir={tmp_path / 'spool'}"]
         run = start("run", *devices, *options, KARMAN_DSN=dsn, RAY_ADDRESS=cluster.address)
-        until_true(lambda: run.status().get("devices"), 90)
-        publisher = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", "replay", "--bind", endpoint, "--loop", f"--device-count={DEVICES}"],
-            stdout=subprocess.DEVNULL,
-        )
-        try:
+        until_true(lambda: run.status().get("devices"), 150)
+        with publishing(endpoint):
             until_true(lambda: run.status()["balance"]["stored"] > 200, 60)
             actors = run.status()["actors"]
             for number in range(2):
@@ -124,9 +130,6 @@ def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
 
             until_true(all_back, 60)
             until_true(lambda: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 60)
-        finally:
-            publisher.send_signal(signal.SIGINT)
-            publisher.wait(20)
         until_true(lambda: counted_as_stored(run, dsn), 30)
         assert run.end() == 0, run.output()
         report = run.report()

@@ -20,7 +20,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from pipeline.adapters import recordings
-from pipeline.bench import looking
+from pipeline.bench import chromium, synthetic
 from pipeline.core.model import STREAMS
 from tests.looking import NAME, Served
 
@@ -80,14 +80,14 @@ class Page:
 @pytest.fixture
 def page(until_true: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """Open browsers; each has a profile of its own. Pictures go to the folder in KARMAN_TEST_PICTURES."""
-    for program in (looking.CHROMIUM, looking.CHROMEDRIVER):
+    for program in chromium.PROGRAMS:
         if shutil.which(program) is None:
             if os.environ.get("KARMAN_TEST_REQUIRE_CHROMIUM"):
                 pytest.fail(f"{program} is required here and not installed")
             pytest.skip(f"{program} is not installed (Debian packages chromium and chromium-driver)")
     pictures = Path(os.environ.get("KARMAN_TEST_PICTURES") or tmp_path)
     with ExitStack() as stack:
-        yield lambda *size: Page(stack.enter_context(looking.chromium(*size)), until_true, pictures)
+        yield lambda *size: Page(stack.enter_context(chromium.chromium(*size)), until_true, pictures)
 
 
 def frames_of(scenario: str, column: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -213,7 +213,7 @@ def lose_the_gateway(tab: Page, demo: Any) -> None:
 @pytest.fixture
 def tab(page: Callable[..., Page]) -> Iterator[Page]:
     """A browser at a page of synthetic devices."""
-    with looking.served(3) as (url, _):
+    with synthetic.served(3) as (url, _):
         made = page()
         made.open(url)
         made.wait_for("#state-text", "live")
@@ -277,7 +277,7 @@ def test_what_is_on_screen_comes_as_csv(tab: Page) -> None:
 
 
 def test_a_thousand_devices(page: Callable[..., Page]) -> None:
-    with looking.served(1000) as (url, _):
+    with synthetic.served(1000) as (url, _):
         tab = page()
         tab.open(f"{url}/#/fleet")
         tab.wait_for("[data-figure=devices] b", "1,000")

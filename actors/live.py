@@ -41,7 +41,7 @@ class LiveSource:
 
     def update(self, snapshot: Snapshot, ingests: Mapping[str, str], replay: Mapping[str, Any] | None) -> None:
         """Take a new look: what is known, the ingest of each device, what the replay says."""
-        figures = Figures(snapshot, self._config.limits.silence_s)
+        figures = Figures(snapshot, self._config.limits.silence_s, self._config.nominal_hz)
         self._trend.push(figures.devices, figures.power_w())
         self._ingests, self._replay, self._store = ingests, replay, snapshot.store
         self._figures = figures

@@ -22,6 +22,7 @@ from pipeline.core.metrics import Snapshot, imbalance
 from pipeline.core.model import QUANTITIES
 
 STALE_S: Final = 1.0  # sixty cycles: nothing that a network delays for so long is live any more
+STALE_PERIODS: Final = 3
 TREND_S: Final = 60  # how far back a sparkline goes, a value a second
 TABLE: Final = (
     *("device", "rack", "state", "real_power_w", "power_factor", "worst_stream", "worst_current_a", "utilisation"),
@@ -36,11 +37,13 @@ class Figures:
 
     Args:
         silence_s: a device unheard for so long has no figures.
+        nominal_hz: messages a second; a slow replay is not stale between two of them.
     """
 
-    def __init__(self, snapshot: Snapshot, silence_s: float) -> None:
+    def __init__(self, snapshot: Snapshot, silence_s: float, nominal_hz: float = 60.0) -> None:
         self._snapshot = snapshot
         self._silence_s = silence_s
+        self._stale_s = max(STALE_S, STALE_PERIODS / nominal_hz)
         self.devices = tuple(snapshot.states)
         self._rows: list[dict[str, Any]] | None = None
         self._groups = [_Group(summary, snapshot.streams) for summary in snapshot.summaries]
@@ -93,7 +96,7 @@ class Figures:
         age_s = self._age_s(name)
         if age_s is None:
             return "never"
-        return "live" if age_s <= STALE_S else "stale" if age_s <= self._silence_s else "silent"
+        return "live" if age_s <= self._stale_s else "stale" if age_s <= self._silence_s else "silent"
 
     def _row(self, name: str) -> dict[str, Any]:
         state, configured = self._snapshot.states[name], self._configured(name)

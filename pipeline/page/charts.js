@@ -176,7 +176,7 @@ export class Chart {
     context.save();
     context.fillStyle = style.gap;
     const gaps = store.gaps(fromUs, toUs);
-    if (toUs - store.newestUs > STALE_US) gaps.push([store.newestUs, toUs]); // it goes on as we look
+    if (toUs - store.newestUs > Math.max(STALE_US, 3 * store.periodUs)) gaps.push([store.newestUs, toUs]); // it goes on as we look
     for (const [from, to] of gaps) {
       const start = Math.max(left, plot.valToPos(from / 1e6, "x", true));
       const end = Math.min(left + width, plot.valToPos(to / 1e6, "x", true));

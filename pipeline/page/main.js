@@ -6,7 +6,7 @@ import { FleetView } from "/fleet.js";
 import { span } from "/format.js";
 import { Live, authorization } from "/live.js";
 
-const STALE_MS = 1000; // sixty cycles, as the pipeline has it
+const STALE_MS = 1000; // sixty cycles, as the pipeline has it; of a slow replay three
 const SILENT_MS = 5000;
 const byId = (id) => document.getElementById(id);
 
@@ -156,13 +156,13 @@ function showState() {
   if (!connected) [state, text] = ["lost", "not connected"];
   else if (onDevice && !device.blocks) [state, text] = ["connecting", "waiting for cycles"];
   else if (onDevice && ageMs > SILENT_MS) [state, text] = ["silent", `silent for ${span(ageMs / 1000)}`];
-  else if (onDevice && ageMs > STALE_MS) [state, text] = ["stale", `stale for ${span(ageMs / 1000)}`];
+  else if (onDevice && ageMs > Math.max(STALE_MS, 3000 / device.about.nominal_hz)) [state, text] = ["stale", `stale for ${span(ageMs / 1000)}`];
   byId("state").dataset.state = state;
   byId("state-text").textContent = text;
   document.body.dataset.state = state;
   if (said !== state) {
     said = state;
-    announce({ live: "Live", lost: "The pipeline is not reachable; trying again", silent: "The device is silent", stale: "No cycles for a second" }[state] ?? text);
+    announce({ live: "Live", lost: "The pipeline is not reachable; trying again", silent: "The device is silent", stale: "No cycles any more" }[state] ?? text);
   }
 }
 setInterval(showState, 250);

@@ -120,7 +120,7 @@ export class CycleStore {
   broken(row) {
     const step = this.time[row] - this.time[row - 1];
     const numbers = this.sequence[row] - this.sequence[row - 1];
-    if (numbers > 0) return numbers > 1 || step > LONGEST_STEP_US;
+    if (numbers > 0) return numbers > 1 || step > Math.max(LONGEST_STEP_US, 3 * this.periodUs);
     return step > 1.5 * this.periodUs;
   }
 

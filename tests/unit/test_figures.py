@@ -116,6 +116,12 @@ def test_a_device_that_is_not_heard_has_no_figures(age_s: float | None, state: s
     assert np.isnan(made.power_w()[0]) == (not shown)
 
 
+def test_a_slow_replay_is_not_stale_between_two_messages() -> None:
+    snapshot = Snapshot(NOW_US, streams=STREAMS, states={"pdu1": heard(2.9), "pdu2": heard(3.1)})
+    slow = Figures(snapshot, SILENCE_S, nominal_hz=1.0)
+    assert [slow.state(name) for name in slow.devices] == ["live", "stale"]
+
+
 def test_a_device_without_a_phase_has_no_total_and_no_imbalance() -> None:
     said = figures(message(10, 20)).of("pdu1")
     assert said is not None

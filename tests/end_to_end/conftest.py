@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -24,6 +23,7 @@ import psutil
 import pytest
 
 from pipeline.adapters import embedded
+from tests.ports import free_ports
 
 RULES = Path(__file__).parents[2] / "grafana" / "alerts" / "karman.rules.yaml"
 KARMAN = [sys.executable, "-m", "pipeline"]
@@ -110,19 +110,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def consecutive_endpoints(count: int) -> list[str]:
-    """Endpoints on consecutive ports that are free now, below those that the system gives to connections."""
-    while True:
-        first = random.randrange(16_000, 32_000)
-        with ExitStack() as stack:
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return [f"tcp://127.0.0.1:{port}" for port in range(first, first + count)]
-
-
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A folder in which the embedded server may run, also when the tests run as root."""
@@ -173,12 +160,27 @@ def port() -> int:
 
 
 @pytest.fixture
+def read() -> Callable[[int], dict[str, Any]]:
+    """The status document at a port; with a balance of nothing while there is none."""
+
+    def status(port: int) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/status", timeout=3) as answer:
+                found = json.loads(answer.read())
+        except OSError:
+            found = {}
+        return found or {"balance": {"stored": 0}, "devices": {}}
+
+    return status
+
+
+@pytest.fixture
 def publish() -> Iterator[Callable[[int], list[str]]]:
     """A publisher of so many devices, until the test is ended. Returns their endpoints."""
     with ExitStack() as stack:
 
         def begin(count: int) -> list[str]:
-            endpoints = consecutive_endpoints(count)
+            endpoints = [f"tcp://127.0.0.1:{port}" for port in free_ports(count)]
             process = subprocess.Popen(
                 [*KARMAN, "replay", "--bind", endpoints[0], "--no-wait", "--loop", f"--device-count={count}"],
                 stdout=subprocess.DEVNULL,

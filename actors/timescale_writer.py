@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from actors import board, topology
 from pipeline.adapters.deposit import Deposit
+from pipeline.adapters.spool import shard_folder
 from pipeline.adapters.timescale.inventory import Inventory
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts
@@ -32,8 +33,10 @@ class TimescaleWriterActor:
     def __init__(self, shard: int, config: PipelineConfig) -> None:
         board.take_turn(topology.store_name(shard))
         logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-        spool_dir = Path(config.spool_dir) if config.spool_dir else None
-        self._deposit = Deposit(config.dsn, config.storage, config.run_us, len(config.devices), spool_dir)
+        spool_dir = None
+        if config.spool_dir:
+            spool_dir = shard_folder(Path(config.spool_dir), shard, config.store_shards)
+        self._deposit = Deposit(config.dsn, config.storage, config.run_us, len(config.devices), spool_dir, shard)
         if shard == 0:  # one is enough
             self._inventory = Inventory(config.dsn, lambda: board.current(config).config.devices)
         self._inbox = Inbox()

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 
 def free_ports(count: int) -> list[int]:
-    """Consecutive ports that are free now, below those that the system gives to connections."""
+    """Consecutive ports that are free now, between those of Ray's workers and those that the system gives to connections."""
     while True:
-        first = random.randrange(16_000, 32_000)
+        first = random.randrange(20_000, 32_000)
         with ExitStack() as stack:
             try:
                 for port in range(first, first + count):

@@ -81,13 +81,17 @@ class Deposit:
         run_us: accounts are kept of epochs from here on.
         devices: how many devices the pipeline has, for the chunk interval.
         spool_dir: None keeps batches waiting in memory while the database is away.
+        shard: which of several deposits into the same database this is.
     """
 
-    def __init__(self, dsn: str, settings: Storage, run_us: int, devices: int, spool_dir: Path | None) -> None:
+    def __init__(
+        self, dsn: str, settings: Storage, run_us: int, devices: int, spool_dir: Path | None, shard: int = 0
+    ) -> None:
         self._dsn = dsn
         self._settings = settings
         self._run_us = run_us
         self._devices = devices
+        self._shard = shard
         self._spool = None
         if spool_dir is not None:
             self._spool = Spool(spool_dir, settings.spool_bytes, self._strip, merged)
@@ -286,7 +290,7 @@ class Deposit:
         """An entry for the ledger: these messages were acknowledged, and cannot be read back."""
         tally = Tally(dropped={Drop.SPOOL_DAMAGED: messages})
         rows = (concatenate([], CYCLE_SCHEMA), concatenate([], SPECTRUM_SCHEMA))
-        return Batch("spool", self._run_us, number, {"": tally}, *rows)
+        return Batch(f"spool-{self._shard}", self._run_us, number, {"": tally}, *rows)
 
     def _connected(self) -> Store:
         if self._store is None:

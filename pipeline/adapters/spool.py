@@ -203,3 +203,16 @@ class Spool:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def shard_folder(folder: Path, shard: int, shards: int) -> Path:
+    """The folder of one of several spools: the first one's is `folder` itself.
+
+    Raises:
+        SpoolError: batches wait in that of a shard that there is no more, so that nobody would store them.
+    """
+    for other in sorted(folder.glob("shard-*")):
+        number = other.name.removeprefix("shard-")
+        if number.isdecimal() and int(number) >= shards and any(other.glob(f"*{_SUFFIX}")):
+            raise SpoolError(f"batches wait in {other}: run with {int(number) + 1} store shards until they are stored")
+    return folder / f"shard-{shard}" if shard else folder

@@ -106,7 +106,7 @@ def run(
             devices_per_actor=devices_per_actor,
             standby=standby,
             metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
-            spool_dir=str(spool_dir or default_spool_dir(dsn)),
+            spool_dir=str((spool_dir or default_spool_dir(dsn)).absolute()),
         )
         for device in config.devices:
             link.check_endpoint(device.endpoint)
@@ -141,9 +141,8 @@ def _now_us() -> int:
 def _with_spool(loaded: Loaded, spool_dir: Path | None) -> Loaded:
     """With a spool, where the file names none."""
     config = loaded.config
-    return replace(
-        loaded, config=replace(config, spool_dir=str(spool_dir or config.spool_dir or default_spool_dir(config.dsn)))
-    )
+    spool = spool_dir or Path(config.spool_dir or default_spool_dir(config.dsn))
+    return replace(loaded, config=replace(config, spool_dir=str(spool.absolute())))
 
 
 def _greeting(joined: launch.Joined) -> str:

@@ -59,7 +59,7 @@ class Cluster:
         """The actors' processes on all nodes."""
         names = []
         for node in self.nodes:
-            for process in psutil.Process(node.pid).children(recursive=True):
+            for process in descendants(node.pid):
                 try:
                     line = " ".join(process.cmdline())
                 except psutil.Error:
@@ -74,17 +74,10 @@ def accepts(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def until(condition: Callable[[], Any], seconds: float) -> None:
-    deadline_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline_s, f"waited {seconds} s"
-        time.sleep(0.2)
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head and a worker on this machine, with token authentication; nobody else's Ray is touched."""
-    folder = tempfile.mkdtemp(prefix="kr")
+    folder = Path(tempfile.mkdtemp(prefix="kr"))  # each node has a part of it, as it would have on its own machine
     ports = free_ports(9)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
@@ -99,29 +92,49 @@ def cluster() -> Iterator[Cluster]:
     common = ["--object-store-memory=100000000", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--block"]
     head = ["--head", f"--port={ports[0]}", "--dashboard-host=127.0.0.1", f"--dashboard-port={ports[1]}"]
     head += [f"--dashboard-agent-listen-port={ports[2]}", f"--metrics-export-port={ports[3]}"]
-    head += [f"--ray-client-server-port={ports[4]}", f"--temp-dir={folder}", '--resources={"karman-gateway": 1}']
+    head += [f"--ray-client-server-port={ports[4]}", f"--temp-dir={folder / 'h'}", '--resources={"karman-gateway": 1}']
     worker = [f"--address={address}", f"--dashboard-agent-listen-port={ports[5]}", f"--metrics-export-port={ports[6]}"]
-    worker += ['--resources={"karman-spool": 1}']
-    nodes = []
+    worker += [f"--temp-dir={folder / 'w'}", '--resources={"karman-spool": 1}']
+    nodes: list[subprocess.Popen[bytes]] = []
 
-    def start(options: list[str]) -> None:
+    def start(options: list[str], *awaited: int) -> None:
+        log = folder / f"node{len(nodes)}.log"
         command = [*RAY, "start", *options, *common]
-        nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        nodes.append(subprocess.Popen(command, env=environment, start_new_session=True, **nowhere))
+        with log.open("wb") as output:
+            node = subprocess.Popen(
+                command, env=environment, start_new_session=True, stdout=output, stderr=subprocess.STDOUT
+            )
+        nodes.append(node)
+        deadline_s = time.monotonic() + 90
+        while not all(map(accepts, awaited)):
+            assert node.poll() is None, log.read_text()
+            assert time.monotonic() < deadline_s, log.read_text()
+            time.sleep(0.2)
 
-    start(head)
-    until(lambda: accepts(ports[1]), 60)  # the dashboard comes last
-    start(worker)
-    until(lambda: accepts(ports[2]) and accepts(ports[5]), 60)
-    yield Cluster(address, f"http://{dashboard}", environment, nodes, Path(folder))
-    family = [process for node in nodes for process in psutil.Process(node.pid).children(recursive=True)]
-    for node in nodes:
-        node.terminate()
-    for node in nodes:
-        node.wait(30)
-    for process in psutil.wait_procs(family, 5)[1]:
-        process.kill()
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        start(head, ports[1], ports[2])
+        start(worker, ports[5])
+        yield Cluster(address, f"http://{dashboard}", environment, nodes, folder)
+    finally:
+        family = [child for node in nodes for child in descendants(node.pid)]
+        for node in nodes:
+            node.terminate()
+        for node in nodes:
+            try:
+                node.wait(30)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                node.wait()
+        for process in psutil.wait_procs(family, 5)[1]:
+            process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 @dataclass
@@ -165,8 +178,11 @@ def test_a_job_runs_until_it_is_stopped(
         *("job", "submit", f"--address={cluster.dashboard}", "--working-dir=.", "--submission-id=power", "--no-wait"),
         *("--", sys.executable, "-m", "pipeline", "run", "-c", str(fleet.path)),
     )
-    until_true(lambda: read(fleet.port)["balance"]["stored"] > 0, 90)
-    (package,) = (path for path in cluster.folder.rglob("_ray_pkg_*") if (path / "pipeline").is_dir())
+    try:
+        until_true(lambda: read(fleet.port)["balance"]["stored"] > 0, 60)
+    except AssertionError:
+        pytest.fail(cluster.ray("job", "logs", f"--address={cluster.dashboard}", "power"))
+    package, *_ = (path for path in cluster.folder.rglob("_ray_pkg_*") if (path / "pipeline").is_dir())
     assert {path.name for path in package.iterdir()}.isdisjoint({"tests", "datasets", "docs", "grafana", ".venv"})
 
     status = json.loads(cluster.karman("status", "--json"))
@@ -195,8 +211,8 @@ def test_a_job_runs_until_it_is_stopped(
     until_true(lambda: read(fleet.port)["balance"]["stored"] > stored + 480, 30)
 
     cluster.ray("job", "stop", f"--address={cluster.dashboard}", "power")
-    until_true(lambda: "STOPPED" in cluster.ray("job", "status", f"--address={cluster.dashboard}", "power"), 60)
     logs = cluster.ray("job", "logs", f"--address={cluster.dashboard}", "power")
+    assert "STOPPED" in cluster.ray("job", "status", f"--address={cluster.dashboard}", "power"), logs
     balance = re.search(r"messages: received ([\d,]+) · stored ([\d,]+) · in flight 0 · dropped 0", logs)
     assert balance is not None, logs
     assert balance[1] == balance[2]

@@ -104,6 +104,8 @@ class Document(Included):
     standby: bool = Field(
         default=False, description="A second ingest for each, on another node, that takes over without loss."
     )
+    store_shards: Count = Field(default=1, le=64, description="Writers to the database, each with a spool of its own.")
+    aggregator_shards: Count = Field(default=1, le=64, description="Aggregators of each channel.")
     spool_dir: str | None = Field(default=None, description="Where batches wait while the database is away.")
     fleet: Fleet = Fleet()  # type: ignore[valid-type]
     limits: Limits = Limits()  # type: ignore[valid-type]

@@ -88,6 +88,8 @@ class _Reading:
             streams=tuple(whole.streams),
             devices_per_actor=whole.devices_per_actor,
             standby=whole.standby,
+            store_shards=whole.store_shards,
+            aggregator_shards=whole.aggregator_shards,
             limits=settings(core.Limits, whole.limits),
             storage=settings(core.Storage, whole.storage),
             metrics=settings(core.Metrics, whole.metrics),

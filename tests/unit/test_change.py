@@ -1,0 +1,77 @@
+"""What a new configuration changes in a running pipeline, and how several stores look like one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pipeline.core.balance import joined
+from pipeline.core.change import Change, change, fixed_changes, same_link
+from pipeline.core.config import Device, PipelineConfig
+from pipeline.core.model import Tally
+
+DEVICES = tuple(Device(f"d{n}", f"tcp://x:{n + 1}") for n in range(4))
+CONFIG = PipelineConfig(DEVICES, "postgresql://u:secret@h/d", 5)
+
+
+def test_devices_by_what_becomes_of_them() -> None:
+    elsewhere = replace(DEVICES[1], endpoint="tcp://y:9")
+    after = replace(CONFIG, devices=(DEVICES[0], elsewhere, DEVICES[3], Device("new", "tcp://z:1")), run_us=9)
+    found = change(
+        CONFIG,
+        {"ingest-0": ("d0", "d1"), "ingest-1": ("d2", "d3")},
+        after,
+        {"ingest-0": ("d0", "d1"), "ingest-2": ("d3", "new")},
+    )
+    assert found == Change(added=("new",), removed=("d2",), moved=("d3",), changed=("d1",))
+    assert str(found) == "added new; removed d2; moved d3; changed d1"
+    assert not same_link(DEVICES[1], elsewhere)
+    assert same_link(DEVICES[1], replace(DEVICES[1], rack="r1"))
+
+
+def test_nothing_is_nothing() -> None:
+    found = change(CONFIG, {}, replace(CONFIG, run_us=9), {})
+    assert not found
+    assert str(found) == "nothing changed"
+
+
+def test_many_names_are_not_all_said() -> None:
+    assert str(Change(added=tuple("abcdefgh"))) == "added a, b, c, d, e and 3 more"
+
+
+def test_what_cannot_change_is_named_without_its_value() -> None:
+    after = replace(CONFIG, dsn="postgresql://u:other@h/d", store_shards=2, devices=DEVICES[:1], devices_per_actor=3)
+    assert fixed_changes(CONFIG, after) == ("dsn", "store_shards")
+    assert fixed_changes(CONFIG, replace(CONFIG, grafana_url="https://g", run_us=7)) == ()
+    assert change(CONFIG, {}, replace(CONFIG, devices_per_actor=3), {}).settings == ("devices_per_actor",)
+
+
+def test_of_several_views_of_an_account_the_fullest_counts() -> None:
+    stores = [
+        {
+            "accounts": {("a", 1): Tally(10, 9), ("b", 1): Tally(3, 3)},
+            "spooled": {("a", 1): Tally(1, 1)},
+            "waiting": 2,
+            "up": True,
+            "error": None,
+            "newest_us": 70,
+        },
+        {
+            "accounts": {("a", 1): Tally(8, 8), ("b", 1): Tally(5, 5), ("c", 1): Tally(1, 1)},
+            "spooled": {("b", 1): Tally(2, 2)},
+            "waiting": 1,
+            "up": False,
+            "error": "gone",
+            "newest_us": 50,
+        },
+        {"accounts": None, "spooled": {}, "waiting": 0, "up": True, "error": None, "newest_us": 0},
+    ]
+    assert joined(stores) == {
+        "accounts": {("a", 1): Tally(10, 9), ("b", 1): Tally(5, 5), ("c", 1): Tally(1, 1)},
+        "spooled": {("a", 1): Tally(1, 1), ("b", 1): Tally(2, 2)},
+        "waiting": 3,
+        "up": False,
+        "error": "gone",
+        "newest_us": 50,
+    }
+    assert joined([]) == {}
+    assert joined(stores[:1]) == stores[0]

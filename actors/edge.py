@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+import ray
 
 from actors import topology
 from pipeline.core.delivery import FENCED, Entry, Outbox
@@ -61,6 +62,8 @@ class Edge:
             elif future.exception() is None:
                 self.outbox.answered(future.result(), now_s)
             else:
+                if isinstance(future.exception(), ray.exceptions.ActorDiedError):
+                    self._handle = None  # for good: the supervisor makes another one
                 self.failures += 1
                 self.outbox.failed(now_s)
         for entry in [] if self.fenced else self.outbox.due(now_s):

@@ -109,6 +109,8 @@ class Sending:
     def settle(self, seconds: float, everywhere: bool = False) -> bool:
         """Wait until the store, or all receivers, have acknowledged everything; whether they have."""
         edges = self.edges if everywhere else (self._store,)
+        if everywhere and self._fleet is not None:
+            self._fleet.flush()
         deadline_s = time.monotonic() + seconds
         while not self.fenced and time.monotonic() < deadline_s:
             if all(edge.settled for edge in edges):

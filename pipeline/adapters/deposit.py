@@ -389,12 +389,11 @@ class Deposit:
 
     def _read_spooled_positions(self) -> None:
         """What an earlier process left in the spool counts as seen: a gap begins behind it."""
-        if self._spool is not None:
-            for number in self._spool.numbers():
-                batches = self._spool.read(number).batches
-                self._note_spooled(batches)
-                for batch in batches:
-                    self._left.note(batch if batch.epoch >= self._run_us else replace(batch, totals={}))
+        for number in self._spool.numbers() if self._spool else ():
+            batches = self._spool.read(number).batches if self._spool else ()
+            self._note_spooled(batches)
+            for batch in batches:
+                self._left.note(batch if batch.epoch >= self._run_us else replace(batch, totals={}))
 
     def _note_spooled(self, batches: Sequence[Batch]) -> None:
         for batch in batches:

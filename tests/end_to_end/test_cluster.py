@@ -212,7 +212,7 @@ def test_a_job_runs_until_it_is_stopped(
 
     cluster.ray("job", "stop", f"--address={cluster.dashboard}", "power")
     logs = cluster.ray("job", "logs", f"--address={cluster.dashboard}", "power")
-    assert "STOPPED" in cluster.ray("job", "status", f"--address={cluster.dashboard}", "power"), logs
+    assert "was stopped" in cluster.ray("job", "status", f"--address={cluster.dashboard}", "power"), logs
     balance = re.search(r"messages: received ([\d,]+) · stored ([\d,]+) · in flight 0 · dropped 0", logs)
     assert balance is not None, logs
     assert balance[1] == balance[2]

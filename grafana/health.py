@@ -23,10 +23,15 @@ from scope import DEVICE, FEED, HEALTH, PER_CYCLE, RACK, gaps, restarts
 
 _DEVICE: Final = 'device=~"$device"'
 _SILENT_S: Final = 10  # as the alert KarmanDeviceSilent
-_SMALL: Final = {"width": 4, "height": 5}
+_SMALL: Final = {"width": 6, "height": 4}
 _ZERO: Final = thresholds("green", (1e-9, "red"))
 _SHOWN: Final = 10  # of thousands of devices, those that are worst off
 _RATE: Final = "[$__rate_interval]"
+
+
+def _mapping(zero: str, one: str) -> Json:
+    """Words for 0, which is bad, and 1."""
+    return {"type": "value", "options": {"0": {"text": zero, "color": "red"}, "1": {"text": one, "color": "green"}}}
 
 
 def _headlines() -> list[Json]:
@@ -62,6 +67,16 @@ def _headlines() -> list[Json]:
             **_SMALL,
         ),
         stat(
+            "Database",
+            "Whether the database takes writes. Away: nothing is lost while the spool has room; see the database's own"
+            " log.",
+            "none",
+            "min(karman_database_up)",
+            thresholds("red", (1, "green")),
+            defaults={"mappings": [_mapping("away", "up")]},
+            **_SMALL,
+        ),
+        stat(
             "Spool in use",
             "Bytes on disk that wait for the database, as a share of what the spool may hold. When it is full the"
             " oldest frames go: bring the database back before.",
@@ -78,6 +93,15 @@ def _headlines() -> list[Json]:
             prometheus("sum(increase(karman_drops_total[$__range]))", instant=True),
             _ZERO,
             defaults={"decimals": 0},
+            **_SMALL,
+        ),
+        stat(
+            "Failing jobs of the database",
+            "Jobs of TimescaleDB at which its own scheduler fails; the pipeline runs them meanwhile, so nothing is"
+            " missing. Update TimescaleDB, or give it more background workers. On plain PostgreSQL there are none.",
+            "none",
+            "max(karman_database_failing_jobs) or vector(0)",
+            thresholds("green", (1, "yellow")),
             **_SMALL,
         ),
         stat(
@@ -115,9 +139,6 @@ def _devices() -> list[Json]:
         f"sum by (device) (increase(karman_streams_renumbered_total{{{_DEVICE}}}[$__range]))",
     ]
     coloured = {"custom.cellOptions": {"type": "color-text"}}
-    yes_no = [
-        {"type": "value", "options": {"0": {"text": "no", "color": "red"}, "1": {"text": "yes", "color": "green"}}}
-    ]
     states = table(
         "Devices",
         "All chosen devices, the longest silent first. Not connected: address, port, network. Connected and silent: the"
@@ -131,7 +152,7 @@ def _devices() -> list[Json]:
             by_name(
                 "Last heard", unit="s", thresholds=thresholds("green", (5, "yellow"), (_SILENT_S, "red")), **coloured
             ),
-            by_name("Connected", mappings=yes_no, **coloured),
+            by_name("Connected", mappings=[_mapping("no", "yes")], **coloured),
             by_name(
                 "Complete",
                 unit="percentunit",
@@ -164,7 +185,28 @@ def _devices() -> list[Json]:
         [prometheus(f"topk({_SHOWN}, karman_transport_delay_seconds{{{_DEVICE}}})", "{{device}}")],
         links=[around],
     )
-    return [states, completeness, delay]
+    clocks = graph(
+        "Clocks of devices",
+        f"How far a device's clock is ahead of the fleet's, estimated, of the {_SHOWN} furthest off. A clock"
+        " further off than the sums wait leaves its device out of them: set it, or its time server.",
+        "s",
+        [prometheus(f"topk({_SHOWN}, abs(karman_device_clock_offset_seconds{{{_DEVICE}}}))", "{{device}}")],
+        links=[around],
+    )
+    left_out = graph(
+        "Rows left out of the fleet's sums",
+        "late: a device is slower than the sums wait. ahead, untimed: its clock. unknown: it is in no configuration."
+        " They are stored all the same; only the sums lack them.",
+        "recps",
+        [
+            prometheus(
+                f"sum by (reason) (rate(karman_fleet_excluded_rows_total{{{_DEVICE}}}{_RATE}))"
+                ' or label_replace(vector(0), "reason", "none", "", "")',
+                "{{reason}}",
+            )
+        ],
+    )
+    return [states, completeness, delay, clocks, left_out]
 
 
 def _gaps() -> list[Json]:

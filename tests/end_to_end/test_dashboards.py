@@ -182,9 +182,9 @@ def test_every_query_has_data(
     for device, endpoint in zip(fleet["devices"], publish(len(fleet["devices"])), strict=True):
         device["endpoint"] = endpoint
     file = tmp_path / "fleet.yaml"
-    file.write_text(
-        yaml.safe_dump(fleet | {"http": {"port": port}, "database": {}, "spool_dir": str(tmp_path / "spool")})
-    )
+    one_ingest = {"devices_per_actor": len(fleet["devices"])}  # so that each device gets its gap
+    ours = {"http": {"port": port}, "database": {}, "spool_dir": str(tmp_path / "spool"), **one_ingest}
+    file.write_text(yaml.safe_dump(fleet | ours))
     with embedded.temporary() as dsn:
         run = start("run", "-c", str(file), at=port, KARMAN_DSN=dsn)
         run.ready()

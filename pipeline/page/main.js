@@ -175,6 +175,7 @@ byId("theme").onclick = () => {
   localStorage.setItem("karman-theme", dark ? "dark" : "light");
   restyle();
   for (const chart of device.charts) chart.build(chart.streams);
+  device.read();
   device.dirty = true;
 };
 byId("login").onsubmit = (event) => {

@@ -71,9 +71,18 @@ def a_ray() -> Iterator[None]:
 
 @contextlib.contextmanager
 def local_ray() -> Iterator[None]:
-    """A Ray of our own on this machine, which ends with us; nothing of it listens beyond loopback."""
-    with _own_process_group():
-        _init()
+    """A Ray of our own on this machine, which ends with us; nothing of it listens beyond loopback.
+
+    Raises:
+        KarmanError: it does not start.
+    """
+    try:
+        with _own_process_group():
+            _init()
+    except Exception as error:  # Ray raises the very class where its start takes too long
+        ray.shutdown()
+        reason = str(error).strip().splitlines()[0]
+        raise KarmanError(f"Ray could not be started on this machine: {reason}") from error
     try:
         yield
     finally:

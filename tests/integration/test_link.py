@@ -53,6 +53,31 @@ def test_each_endpoint_is_told_apart_in_order(count: int, rest_s: float, limit: 
             publisher.close()
 
 
+def test_devices_come_and_go_and_keep_their_index() -> None:
+    endpoints = link.free_endpoints(3)
+    publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
+    subscriber = link.Subscriber({"a": (endpoints[0], "t"), "b": (endpoints[1], "t")})
+    try:
+        assert all(publisher.wait_for_subscribers(10) for publisher in publishers[:2])
+        subscriber.disconnect("a")
+        subscriber.connect("c", endpoints[2], "t")
+        assert publishers[2].wait_for_subscribers(10)
+        for name, publisher in zip("abc", publishers, strict=True):
+            publisher.send(name.encode())
+        assert sorted(gather(subscriber, 2)) == [(1, b"b"), (2, b"c")]
+        assert list(subscriber.states) == ["b", "c"]
+        subscriber.connect("a", endpoints[0], "t")
+        publishers[0].close()
+        publishers[0] = link.Publisher([endpoints[0]], "t")  # waits anew for its subscriber
+        until(lambda: not subscriber.receive(0.02) and publishers[0].wait_for_subscribers(0.02))
+        publishers[0].send(b"again")
+        assert gather(subscriber, 1) == [(0, b"again")]
+    finally:
+        subscriber.close()
+        for publisher in publishers:
+            publisher.close()
+
+
 def test_a_publisher_that_comes_back_is_heard_again_and_the_reconnect_is_seen() -> None:
     (endpoint,) = link.free_endpoints(1)
     subscriber = link.Subscriber({"d": (endpoint, "")})

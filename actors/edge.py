@@ -122,6 +122,11 @@ class GatheringEdge(Edge):
             self.offer(rows_to_bytes(concatenate(self._rows, self._rows[0].schema)))
             self._rows = []
 
+    @property
+    def settled(self) -> bool:
+        """Whether everything gathered was handed on and acknowledged."""
+        return not self._rows and super().settled
+
     def pump(self) -> None:
         """Take in answers, send what is due."""
         if time.monotonic() >= self._next_s:

@@ -107,9 +107,9 @@ class Sending:
         return any(edge.fenced for edge in self.edges)
 
     def settle(self, seconds: float, everywhere: bool = False) -> bool:
-        """Wait until the store, or all receivers, have acknowledged everything; whether they have."""
-        edges = self.edges if everywhere else (self._store,)
-        if everywhere and self._fleet is not None:
+        """Wait until the store and the fleet, or all receivers, have acknowledged everything; whether they have."""
+        edges = self.edges if everywhere else tuple(edge for edge in (self._store, self._fleet) if edge)
+        if self._fleet is not None:
             self._fleet.flush()
         deadline_s = time.monotonic() + seconds
         while not self.fenced and time.monotonic() < deadline_s:

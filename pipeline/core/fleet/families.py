@@ -13,6 +13,7 @@ from pipeline.core.family import counter, gauge
 
 _PLACE: Final = ("level", "name", "phase")
 WINDOWS: Final = ("1s", "1m", "15m")
+LENGTHS: Final = {"1s": "second", "1m": "minute", "15m": "15 minutes"}
 QUANTILES: Final = ("p50", "p95", "p99", "p999")
 MEMBERS: Final = gauge("karman_fleet_members", "devices", _PLACE, "Configured devices that have the phase.")
 PRESENT: Final = gauge(
@@ -25,7 +26,12 @@ POWER: Final = gauge(
     "karman_fleet_real_power_watts", "watts", _PLACE, "Coincident real power of the members present, mean of a second."
 )
 PEAK: Final = tuple(
-    gauge(f"karman_fleet_real_power_peak_{window}_watts", "watts", _PLACE, f"Greatest cycle of the sum in {window}.")
+    gauge(
+        f"karman_fleet_real_power_peak_{window}_watts",
+        "watts",
+        _PLACE,
+        f"Greatest cycle of the sum of the last {LENGTHS[window]}.",
+    )
     for window in WINDOWS
 )
 TROUGH: Final = tuple(
@@ -33,7 +39,7 @@ TROUGH: Final = tuple(
         f"karman_fleet_real_power_trough_{window}_watts",
         "watts",
         _PLACE,
-        f"Least cycle of the sum in {window}, among those with the most members present.",
+        f"Least cycle of the sum of the last {LENGTHS[window]}, of those with the most members.",
     )
     for window in WINDOWS
 )
@@ -42,7 +48,7 @@ COINCIDENCE: Final = tuple(
         f"karman_fleet_coincidence_{window}_ratio",
         "ratio",
         _PLACE,
-        f"Peak of the sum over the sum of the members' peaks in {window}: below 1 they peak at different times.",
+        f"Peak of the sum over the sum of the members' peaks of the last {LENGTHS[window]}: 1 where all peak at once.",
     )
     for window in WINDOWS
 )
@@ -51,9 +57,9 @@ QUANTILE: Final = tuple(
         f"karman_fleet_real_power_{name}_watts",
         "watts",
         _PLACE,
-        f"{name[1:3]}{name[3:] and '.' + name[3:]} % of the cycles of the last 24 to 48 hours were below; within 1 %.",
+        f"{percent} % of the cycles of the last 24 to 48 hours (unless configured) were below; off by 1 % at most.",
     )
-    for name in QUANTILES
+    for name, percent in zip(QUANTILES, ("50", "95", "99", "99.9"), strict=True)
 )
 ENERGY: Final = counter(
     "karman_fleet_energy_joules", "joules", _PLACE, "Real energy of the members' cycles; nothing is made up for gaps."

@@ -1,8 +1,8 @@
 """The fleet: adds up what all devices draw, cycle by cycle, along the topology.
 
 It answers the Prometheus writer, and writes each second to the store, where a second that is written again replaces
-itself. A restarted one goes on with the totals that the Prometheus writer keeps for it: the ingests send again what
-they retain, which has the seconds that were not told yet.
+itself. Its totals are on the board: a restarted one goes on with them, and the ingests send again what they retain,
+which has the seconds that were told since.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
-import ray
 
 from actors import board, topology
 from actors.board import Applied
@@ -22,6 +21,7 @@ from pipeline.core.config import Fleet, PipelineConfig
 from pipeline.core.delivery import FENCED, Inbox
 from pipeline.core.envelope import rows_from_bytes, rows_to_bytes
 from pipeline.core.fleet import checkpoint, table
+from pipeline.core.fleet.checkpoint import Counted
 from pipeline.core.fleet.membership import ratings_a
 from pipeline.core.fleet.shard import FleetShard, slots_of
 from pipeline.core.fleet.summary import FleetSummary, Totals
@@ -31,7 +31,6 @@ from pipeline.core.retention import is_retained
 
 log = logging.getLogger(__name__)
 
-ASK_S: Final = 2.0
 ADVANCE_S: Final = 0.2  # how often it looks whether a second is complete
 OUTBOX_BYTES: Final = 32 << 20  # towards the store: half an hour of fifty racks while the database is away
 SETTLE_S: Final = 5.0
@@ -41,13 +40,10 @@ CAUGHT_UP_US: Final = 1_500_000
 
 @dataclass(frozen=True, slots=True)
 class FleetReport:
-    """What the Prometheus writer gets: the figures, and what a successor needs."""
+    """What the Prometheus writer gets."""
 
     told: Told | None
-    totals: bytes
-    counted: dict[str, tuple[int, int]]  # by producer: epoch, and the number from which on rows were not taken yet
     queue: Queue
-    unwritten: int  # seconds that were dropped because the database was away for too long
 
 
 class FleetActor:
@@ -56,10 +52,9 @@ class FleetActor:
     def __init__(self, config: PipelineConfig) -> None:
         board.take_turn(topology.FLEET)
         config = board.current(config).config
-        before = self._predecessor()
-        self._counted = before.counted if before else {}
+        self._keeper = board.Keeper(topology.FLEET)
         self._settings = config.fleet_settings or Fleet()
-        totals = self._totals(before, config)
+        totals, self._counted = self._kept(config)
         self._shard = FleetShard(
             config.devices, config.streams, config.nominal_hz, self._settings, totals.closed if totals else None
         )
@@ -73,7 +68,7 @@ class FleetActor:
         self._store = Edge(topology.STORE, "write_fleet", topology.FLEET, epoch, OUTBOX_BYTES, window=2)
         self._newest: Told | None = None
         self._next_s = 0.0
-        self._unwritten = 0
+        self._unwritten_s = 0
         self._batches = 0
 
     def configure(self, applied: Applied) -> None:
@@ -101,12 +96,11 @@ class FleetActor:
         return self._inbox.expected(producer)
 
     def report(self) -> FleetReport:
-        """The figures of the newest second, and what a successor goes on from."""
+        """The figures of the newest second."""
         self._advance()
         edge = self._store
         queue = Queue(topology.FLEET, edge.target, edge.outbox.nbytes, OUTBOX_BYTES, edge.calls, edge.failures)
-        totals = checkpoint.to_bytes(self._summary.totals())
-        return FleetReport(self._newest, totals, self._counted | self._inbox.positions(), queue, self._unwritten)
+        return FleetReport(self._newest, queue)
 
     def stop(self) -> None:
         """Tell the seconds that are still waited for, the present one too, and hand them to the store."""
@@ -134,6 +128,8 @@ class FleetActor:
     def _tell(self, now_us: int) -> None:
         for sums in self._shard.advance(now_us):
             figures = self._summary.push(sums)
+            lost = self._store.offer(rows_to_bytes(table.rows(self._summary.places, figures)))
+            self._unwritten_s += len(lost)
             self._newest = Told(
                 self._summary.places,
                 self._summary.ratings_a,
@@ -143,30 +139,29 @@ class FleetActor:
                 self._shard.membership.devices,
                 self._shard.offsets_us(),
                 self._shard.excluded.copy(),
+                self._unwritten_s,
             )
-            rows = rows_to_bytes(table.rows(self._summary.places, figures))
-            self._unwritten += len(self._store.offer(rows))
+            if self._keeper.due:
+                self._keep()
 
-    @staticmethod
-    def _predecessor() -> FleetReport | None:
-        """The last report of this actor's previous process; None at the start, or if nobody has it."""
-        try:
-            asked = topology.find(topology.EXPORTER).last_answer.remote(topology.FLEET)
-            report: FleetReport | None = ray.get(asked, timeout=ASK_S)
-        except (ValueError, ray.exceptions.RayError):
-            return None
-        if report is not None:
-            log.warning("goes on with the totals of its predecessor")
-        return report
+    def _keep(self) -> None:
+        """While what the predecessor had is sent again, the inbox stands behind it."""
+        counted = dict(self._counted)
+        for producer, place in self._inbox.positions().items():
+            counted[producer] = max(place, counted.get(producer, place))
+        self._keeper.keep(checkpoint.to_bytes(self._summary.totals(), counted))
 
-    @staticmethod
-    def _totals(before: FleetReport | None, config: PipelineConfig) -> Totals | None:
-        """The totals to go on from; None where there are none, or of another grid."""
-        if before is None:
-            return None
+    def _kept(self, config: PipelineConfig) -> tuple[Totals | None, Counted]:
+        """What a process before us left; nothing at the start, or if it has another grid."""
+        kept = self._keeper.found()
+        if kept is None:
+            return None, {}
         try:
-            totals = checkpoint.from_bytes(before.totals)
-            return totals if totals.slots == slots_of(config.nominal_hz) and totals.closed else None
+            totals, counted = checkpoint.from_bytes(kept)
         except ValueError as error:
             log.warning("the totals of a predecessor cannot be used: %s", error)
-            return None
+            return None, {}
+        if totals.slots != slots_of(config.nominal_hz) or not totals.closed:
+            return None, {}
+        log.warning("goes on with the totals of its predecessor")
+        return totals, counted

@@ -78,7 +78,8 @@ def test_a_successor_goes_on_with_energy_and_percentiles() -> None:
     first = Run(fleet)
     cut_us = (START_S + 6) * 1_000_000 + 400_000
     first.feed(given.at(given.received_us < cut_us), rest_s=0)
-    kept = checkpoint.from_bytes(checkpoint.to_bytes(first.summary.totals()))
+    kept, counted_until = checkpoint.from_bytes(checkpoint.to_bytes(first.summary.totals(), {"ingest-0": (7, 9)}))
+    assert counted_until == {"ingest-0": (7, 9)}
     after = Run(fleet, closed=kept.closed)
     places, slots = after.shard.membership.places, after.shard.slots
     after.summary = FleetSummary(places, slots, np.full(len(places), np.nan), Fleet().percentile_s, kept)
@@ -157,7 +158,7 @@ def test_bytes_that_are_no_totals(data: bytes) -> None:
 def test_totals_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     totals = Totals((), 0, 60, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32))
     monkeypatch.setattr(checkpoint, "VERSION", 2)
-    data = checkpoint.to_bytes(totals)
+    data = checkpoint.to_bytes(totals, {})
     monkeypatch.undo()
     with pytest.raises(ValueError, match="version 2, this program reads 1"):
         checkpoint.from_bytes(data)

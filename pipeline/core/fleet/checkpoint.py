@@ -19,14 +19,18 @@ from pipeline.core.fleet.summary import Totals
 VERSION: Final = 1
 
 
-def to_bytes(totals: Totals) -> bytes:
-    """The totals as one byte string."""
+Counted = dict[str, tuple[int, int]]  # by producer: epoch, and the number from which on rows were not taken yet
+
+
+def to_bytes(totals: Totals, counted: Counted) -> bytes:
+    """The totals, and which batches of rows were taken, as one byte string."""
     head = {
         "version": VERSION,
         "places": totals.places,
         "closed": totals.closed,
         "slots": totals.slots,
         "period": totals.period,
+        "counted": counted,
     }
     where = np.flatnonzero(totals.counts)
     sink = io.BytesIO()
@@ -40,8 +44,8 @@ def to_bytes(totals: Totals) -> bytes:
     return sink.getvalue()
 
 
-def from_bytes(data: bytes) -> Totals:
-    """The totals again.
+def from_bytes(data: bytes) -> tuple[Totals, Counted]:
+    """Both again.
 
     Raises:
         ValueError: not totals, or those of another version.
@@ -54,6 +58,8 @@ def from_bytes(data: bytes) -> Totals:
             places = tuple(Place(*place) for place in head["places"])
             counts = np.zeros((2, len(places), BUCKETS), np.int32)
             counts.reshape(-1)[parts["where"]] = parts["counts"]
-            return Totals(places, head["closed"], head["slots"], parts["energy"], head["period"], counts)
+            counted = {producer: (epoch, number) for producer, (epoch, number) in head["counted"].items()}
+            totals = Totals(places, head["closed"], head["slots"], parts["energy"], head["period"], counts)
+            return totals, counted
     except (OSError, KeyError, TypeError, IndexError, EOFError) as error:
         raise ValueError(f"not the totals of a fleet: {error}") from error

@@ -100,6 +100,12 @@ EXCLUDED: Final = counter(
     ("device", "reason"),
     "Rows that are in no sum: `late`, `ahead` of the others, `untimed` or `unknown`; only reasons that occurred.",
 )
+UNWRITTEN: Final = counter(
+    "karman_fleet_unwritten_seconds",
+    "seconds",
+    (),
+    "Seconds of the sums that never came into the database: it was away for longer than they could be kept.",
+)
 CLOCK_OFFSET: Final = gauge(
     "karman_device_clock_offset_seconds",
     "seconds",
@@ -109,5 +115,5 @@ CLOCK_OFFSET: Final = gauge(
 FLEET: Final = (
     *(MEMBERS, PRESENT, COVERAGE, POWER, *PEAK, *TROUGH, *COINCIDENCE),
     *(*QUANTILE, ENERGY, CURRENT, IMBALANCE, RATING, UTILISATION, HEADROOM),
-    *(DELAY, EXCLUDED, CLOCK_OFFSET),
+    *(DELAY, EXCLUDED, UNWRITTEN, CLOCK_OFFSET),
 )

@@ -34,6 +34,7 @@ class Told:
     devices: tuple[str, ...]
     offsets_us: Floats
     excluded: Ints
+    unwritten_s: int = 0  # seconds that never came into the database
 
 
 Sample = tuple[Family, tuple[tuple[str, ...], ...], NDArray[np.float64]]  # with the values of its labels
@@ -65,6 +66,7 @@ def samples(told: Told, now_us: int) -> Iterator[Sample]:
     yield families.RATING, places, told.ratings_a
     yield families.ENERGY, places, figures.total_energy_j
     yield families.DELAY, ((),), np.array([now_us / 1e6 - figures.second - 1])
+    yield families.UNWRITTEN, ((),), np.array([float(told.unwritten_s)])
     reason, device = np.nonzero(told.excluded)
     names = tuple((told.devices[d], REASONS[r]) for r, d in zip(reason.tolist(), device.tolist(), strict=True))
     yield families.EXCLUDED, names, told.excluded[reason, device].astype(np.float64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -38,6 +39,7 @@ FIRST_ANSWER_S: Final = 60.0
 STOP_S: Final = 45.0
 HOST_S: Final = 20.0
 LINGER_S: Final = 10.0  # after the end: for the driver to fetch the balance, if there still is one
+_CLASS: Final = re.compile(r"^[\w.]+(Error|Exception): ")  # what Ray puts before the words of an actor that failed
 
 
 class SupervisorActor:
@@ -125,7 +127,7 @@ class SupervisorActor:
             log.exception("the pipeline cannot start")
             if self._fresh:
                 cause = getattr(error, "cause", None) or error
-                self._failure = str(cause).strip().splitlines()[-1]
+                self._failure = _CLASS.sub("", str(cause).strip().splitlines()[-1])
                 self._started.set()
                 return
         self._started.set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,13 +20,15 @@ from pipeline.core.aggregation import ChannelAggregator, Checkpoint, Summary
 from pipeline.core.checkpoint import Counted, from_bytes, to_bytes
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts, Delays
-from pipeline.core.delivery import FENCED, Inbox
+from pipeline.core.delivery import FENCED, Inbox, furthest
 from pipeline.core.envelope import rows_from_bytes
 from pipeline.core.retention import Border, is_retained
 
 log = logging.getLogger(__name__)
 
 
+CATCH_UP_S: Final = 10.0  # how long a restarted one waits for what the ingests send again, before it tells anything
+CAUGHT_UP_US: Final = 1_500_000
 _NOTHING: tuple[Checkpoint | None, Counted] = (None, {})
 
 
@@ -59,6 +61,8 @@ class PhaseAggregatorActor:
         )
         self._inbox = Inbox()
         self._resumptions: dict[str, _Resumption] = {}  # by producer
+        self._behind = set(self._counted)  # producers that have not sent again yet what the checkpoint does not know
+        self._catch_up_until_s = time.monotonic() + CATCH_UP_S
         self._batches = 0
         self._delays = Delays()
 
@@ -73,6 +77,8 @@ class PhaseAggregatorActor:
             rows = rows_from_bytes(data)
             self._take(producer, rows, self._is_counted(producer, epoch, number))
             self._batches += 1
+            if self._behind and _newest_us(rows) > time.time_ns() // 1000 - CAUGHT_UP_US:
+                self._behind.discard(producer)
             self._delays.add(time.time_ns() // 1000 - rows.column("time").view(pa.int64()).to_numpy())
             if self._keeper.due:
                 self._keep()
@@ -94,8 +100,10 @@ class PhaseAggregatorActor:
             self._aggregator.push(rows.filter(pc.invert(following)), counted=True)
         self._aggregator.push(rows.filter(following))
 
-    def report(self) -> Summary:
-        """The figures as they stand."""
+    def report(self) -> Summary | None:
+        """The figures as they stand; None while they stand behind those that our predecessor told."""
+        if self._behind and time.monotonic() < self._catch_up_until_s:
+            return None
         return self._aggregator.summary()
 
     def health(self) -> dict[str, Any]:
@@ -111,7 +119,9 @@ class PhaseAggregatorActor:
         return self._delays.counts
 
     def _keep(self) -> None:
-        counted = dict(self._counted)  # while what it knows is sent again, the inbox stands behind it
-        for producer, place in self._inbox.positions().items():
-            counted[producer] = max(place, counted.get(producer, place))
+        counted = furthest(self._counted, self._inbox.positions())
         self._keeper.keep(to_bytes(self._aggregator.checkpoint(), counted, self._run_us))
+
+
+def _newest_us(rows: pa.RecordBatch) -> int:
+    return int(rows.column("received").view(pa.int64()).to_numpy().max(initial=0))

@@ -18,7 +18,7 @@ from actors import board, topology
 from actors.board import Applied
 from actors.edge import Edge
 from pipeline.core.config import Fleet, PipelineConfig
-from pipeline.core.delivery import FENCED, Inbox
+from pipeline.core.delivery import FENCED, Inbox, furthest
 from pipeline.core.envelope import rows_from_bytes, rows_to_bytes
 from pipeline.core.fleet import checkpoint, table
 from pipeline.core.fleet.checkpoint import Counted
@@ -146,9 +146,7 @@ class FleetActor:
 
     def _keep(self) -> None:
         """While what the predecessor had is sent again, the inbox stands behind it."""
-        counted = dict(self._counted)
-        for producer, place in self._inbox.positions().items():
-            counted[producer] = max(place, counted.get(producer, place))
+        counted = furthest(self._counted, self._inbox.positions())
         self._keeper.keep(checkpoint.to_bytes(self._summary.totals(), counted))
 
     def _kept(self, config: PipelineConfig) -> tuple[Totals | None, Counted]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,11 +28,14 @@ from pipeline.adapters.web.api import Api
 from pipeline.adapters.web.feed import Feed
 from pipeline.adapters.web.files import Files
 from pipeline.adapters.web.socket import LiveSocket
+from pipeline.core.aggregation import Summary
 from pipeline.core.assignment import Groups
 from pipeline.core.balance import balance, joined
 from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError, KarmanError
+from pipeline.core.fleet.told import Told
+from pipeline.core.greatest import Greatest
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
@@ -77,6 +81,7 @@ class PrometheusWriterActor:
         self._sending: dict[str, Any] = {}
         self._tallies: dict[str, Tally] = {}
         self._dropped: dict[str, int] = {}
+        self._greatest: defaultdict[str, Greatest] = defaultdict(Greatest)  # by actor
         self._snapshot = Snapshot(settings=config.metrics)
         self._page = _Rendered(Snapshot(), Body(exposition.CONTENT_TYPE, b""))
         self._rendering = threading.Lock()
@@ -163,12 +168,16 @@ class PrometheusWriterActor:
         for name in topology.store_names(config):
             if name in answers and answers[name]["accounts"] is None:  # it has not read the ledger yet
                 answers[name]["accounts"] = self._latest.get(name, {}).get("accounts")
-        self._latest |= answers  # an actor that is being restarted is shown as it was last seen
+        # An actor that is being restarted, or has not caught up, is shown as it was last seen.
+        self._latest |= {name: answer for name, answer in answers.items() if answer is not None}
         ingests = self._senders(answers, groups)
-        summaries = tuple(self._latest[name] for name in topology.aggregator_names(config) if name in self._latest)
+        summaries = tuple(
+            self._held(name, self._latest[name]) for name in topology.aggregator_names(config) if name in self._latest
+        )
         store = joined([self._latest[name] for name in topology.store_names(config) if name in self._latest])
         actors = self._latest.get(topology.SUPERVISOR, {})
         fleet = self._latest.get(topology.FLEET)
+        told = self._held_fleet(fleet.told) if fleet and fleet.told else None
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
         devices = self._devices(list(ingests.values()))
@@ -190,7 +199,7 @@ class PrometheusWriterActor:
             {**store, "lag_s": lag_s},
             [queue for ingest in ingests.values() for queue in ingest["queues"]] + ([fleet.queue] if fleet else []),
             {name: entry["restarts"] for name, entry in actors.items()},
-            fleet.told if fleet else None,
+            told,
         )
         homes = {device: stats["name"] for stats in ingests.values() for device in stats["devices"]}
         self._live.update(self._snapshot, homes, replay)
@@ -204,7 +213,7 @@ class PrometheusWriterActor:
             {key: value for key, value in store.items() if key not in ("accounts", "spooled")},
             actors,
             [notice for ingest in ingests.values() for notice in ingest["notices"]],
-            fleet.told if fleet else None,
+            told,
         )
 
     def _senders(self, answers: Mapping[str, Any], groups: Groups) -> Mapping[str, Any]:
@@ -216,6 +225,13 @@ class PrometheusWriterActor:
             if found is not None and (found["epoch"] or producer not in self._sending):
                 self._sending[producer] = found
         return self._sending
+
+    def _held(self, name: str, summary: Summary) -> Summary:
+        return replace(summary, energy=self._greatest[name].hold(summary.stream_keys, summary.energy))
+
+    def _held_fleet(self, told: Told) -> Told:
+        energy_j = self._greatest[topology.FLEET].hold(told.places, told.figures.total_energy_j)
+        return replace(told, figures=replace(told.figures, total_energy_j=energy_j))
 
     def _grown(self, dropped: Mapping[str, int]) -> Mapping[str, int]:
         """The counts, none lower than before: with an ingest dies what it had not handed on yet, and a counter that

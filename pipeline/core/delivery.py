@@ -11,6 +11,7 @@ Must not know: what an item is, how it is sent, clocks (`now_s` comes in, monoto
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
@@ -160,6 +161,11 @@ class Outbox(Generic[Item]):
             entries[index] = replace(entries[index], after=entry.after)
         else:
             self._next_after = entry.after
+
+
+def furthest(before: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    """By producer, up to where everything was taken: `now`, or `before` while what that knows is sent again."""
+    return {name: max(places[name] for places in (before, now) if name in places) for name in {**before, **now}}
 
 
 class Inbox:

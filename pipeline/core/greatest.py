@@ -1,0 +1,34 @@
+"""Counters that never go back, for those who read them.
+
+A restarted aggregator begins from its checkpoint and is sent again what that does not know: for a moment it stands
+behind what was already read. A counter that goes back a little looks to Prometheus like one that began anew.
+
+Must not know: what is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Greatest:
+    """The greatest value of each counter so far. `hold` is its only mutator."""
+
+    def __init__(self) -> None:
+        self._slots: dict[Hashable, int] = {}
+        self._values: NDArray[np.float64] | None = None
+
+    def hold(self, keys: Sequence[Hashable], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The values, shape (keys,) or (keys, n), each at least what it was. Unknown (NaN) stays what was known."""
+        if self._values is None:
+            self._values = np.full((0, *values.shape[1:]), np.nan)
+        slots = [self._slots.setdefault(key, len(self._slots)) for key in keys]
+        missing = len(self._slots) - len(self._values)
+        if missing:
+            self._values = np.concatenate([self._values, np.full((missing, *values.shape[1:]), np.nan)])
+        self._values[slots] = np.fmax(self._values[slots], values)
+        held: NDArray[np.float64] = self._values[slots]
+        return held

@@ -143,7 +143,9 @@ def run(devices: int, racks: int, rate_hz: float, standby: bool, dsn: str) -> It
             file.write_text(json.dumps(_fleet(generator.endpoints, racks, port, standby, folder)), "utf-8")
             driver = _driver(file, dsn)
             with launch.a_ray():
-                yield from _under_load(generator, cluster, driver, f"http://127.0.0.1:{port}", devices, rate_hz, dsn)
+                yield from _under_load(
+                    generator, cluster, driver, f"http://127.0.0.1:{port}", devices, rate_hz, standby, dsn
+                )
         finally:
             del os.environ[launch.CLUSTER]
             generator.close()
@@ -155,9 +157,8 @@ def run(devices: int, racks: int, rate_hz: float, standby: bool, dsn: str) -> It
 def _under_load(
     generator: Generator, cluster: LocalCluster, driver: subprocess.Popen[bytes], url: str, *about: Any
 ) -> Iterator[Death | Outcome]:
-    devices, rate_hz, dsn = about
-    _until(lambda: driver.poll() is None and _status(url).get("devices"), START_S)
-    standby = any(name.startswith("standby-of-") for name in _actors(url))
+    devices, rate_hz, standby, dsn = about
+    _until(lambda: _started(url, standby), START_S)
     generator.say("inf")
     generator.answer()
     watch = _Watch(url)
@@ -283,6 +284,13 @@ def _status(url: str) -> dict[str, Any]:
         return dict(get_json(f"{url}/api/v1/status") or {})
     except KarmanError:
         return {}
+
+
+def _started(url: str, standby: bool) -> bool:
+    """Whether everything is there: standbys are made last, and then are to hear the devices."""
+    members = [entry["up"] for name, entry in _actors(url).items() if topology.is_ingest(name)]
+    ingests = sum(1 for name in _actors(url) if topology.is_ingest(name) and topology.is_first(name))
+    return bool(members) and all(members) and len(members) == ingests * (2 if standby else 1)
 
 
 def _actors(url: str) -> dict[str, dict[str, Any]]:

@@ -125,10 +125,10 @@ def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
             cluster.kill(lost)
 
             def all_back() -> bool:
-                actors = run.status().get("actors", {})
-                return len(actors) == 9 and all(a["up"] and a["node"] != lost for a in actors.values())
+                now = run.status().get("actors", {})
+                return now.keys() == actors.keys() and all(a["up"] and a["node"] != lost for a in now.values())
 
-            until_true(all_back, 60)
+            until_true(all_back, 90)
             until_true(lambda: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 60)
         until_true(lambda: counted_as_stored(run, dsn), 30)
         assert run.end() == 0, run.output()

@@ -190,7 +190,7 @@ class IngestActor:
 
     def _take(self, arrivals: Arrivals, now_s: float) -> None:
         if self._peer is not None or self._sending is None:
-            self._retention.keep(arrivals, now_s)
+            self._retention.keep(arrivals, now_s, ages=self._opening is None)  # the store may be away for longer
         if self._sending is not None:
             self._sending.push(arrivals, self._recent)
 

@@ -9,6 +9,7 @@ Must not know: protobuf (a decode function is handed in), sockets, clocks, why i
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -41,13 +42,14 @@ class Retention:
         self._kept: deque[tuple[float, int, Arrivals]] = deque()
         self.nbytes = 0
 
-    def keep(self, arrivals: Arrivals, now_s: float) -> None:
-        """Add what came in, let go of what is too old or too much."""
+    def keep(self, arrivals: Arrivals, now_s: float, ages: bool = True) -> None:
+        """Add what came in, let go of what is too old or too much. Whoever is about to send it lets nothing age."""
         if arrivals:
             size = arrivals.nbytes + ARRIVAL_BYTES * len(arrivals)
             self._kept.append((now_s, size, arrivals))
             self.nbytes += size
-        while self._kept and (self._kept[0][0] < now_s - self._keep_s or self.nbytes > self._limit_bytes):
+        oldest_s = now_s - self._keep_s if ages else -math.inf
+        while self._kept and (self._kept[0][0] < oldest_s or self.nbytes > self._limit_bytes):
             self.nbytes -= self._kept.popleft()[1]
 
     def arrivals(self) -> list[Arrival]:

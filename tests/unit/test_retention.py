@@ -38,6 +38,8 @@ def test_what_is_too_old_or_too_much_goes_oldest_first() -> None:
     retention.keep(Arrivals.of([Arrival(0, 20, None)]), 20)
     assert [arrival.received_us for arrival in retention.arrivals()] == [10, 11, 20]
     assert retention.nbytes == 3 * ARRIVAL_BYTES + 100
+    retention.keep([], 40, ages=False)
+    assert len(retention.arrivals()) == 3
     retention.keep([], 40)
     assert (retention.arrivals(), retention.nbytes) == ([], 0)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 import yaml
@@ -88,7 +89,8 @@ def test_a_change_touches_only_whom_it_is_about(
         until_true(lambda: "configuration: nothing changed" in run.output(), 20)
         until_true(lambda: fleet.hosts([*FIRST, *LATER]), 40)
 
-        supervisor, ingest = run.actor("SupervisorActor"), run.actor("IngestActor")
+        actors = run.status()["actors"]
+        supervisor, ingest = (psutil.Process(actors[name]["pid"]) for name in ("supervisor", "ingest-0"))
         supervisor.kill()  # what is in force now, not what it was started with, is known to whoever is started anew
         ingest.kill()
         until_true(lambda: run.actor("SupervisorActor").pid != supervisor.pid, 30)

@@ -23,6 +23,7 @@ APPLY_S: Final = 180.0  # hundreds of new ingests start at five a second and cor
 ASK_S: Final = 10.0
 LOOK_S: Final = 3.0
 CLUSTER: Final = "RAY_ADDRESS"
+INLINE_BYTES: Final = 8 << 20
 OBJECT_STORE_BYTES: Final = 100 << 20  # calls carry their data inline; Ray's default would take 30 % of memory
 
 
@@ -92,6 +93,9 @@ def local_ray() -> Iterator[None]:
 def _init() -> None:
     # Ray's default of 15 is for batch jobs: any other program of the machine would go before us, and we lose messages.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # What is larger than Ray's default of 100 kB goes by way of its object store, at two to three times the CPU; a
+    # second of 64 devices is 1.3 MB.
+    os.environ.setdefault("RAY_max_direct_call_object_size", str(INLINE_BYTES))
     ray.init(
         address="local",
         num_cpus=max(4, os.cpu_count() or 1),

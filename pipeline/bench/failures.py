@@ -27,7 +27,8 @@ from actors import launch, topology
 from actors.local_cluster import LocalCluster, local_cluster
 from pipeline.adapters import link
 from pipeline.adapters.web import get_json
-from pipeline.bench.load import Generator, Settings
+from pipeline.bench.generator import Generator
+from pipeline.bench.settings import Load
 from pipeline.core.errors import KarmanError
 
 ROWS: Final = 4  # of racks
@@ -133,7 +134,7 @@ def run(devices: int, racks: int, rate_hz: float, standby: bool, dsn: str) -> It
     Raises:
         KarmanError: the pipeline does not start, or does not end.
     """
-    generator = Generator(Settings(devices, 0.0, rate_hz=rate_hz, both_channels=False))
+    generator = Generator(Load(devices, 0.0, rate_hz=rate_hz, both_channels=False))
     driver = None
     with tempfile.TemporaryDirectory(prefix="karman-failures-") as folder, local_cluster() as cluster:
         os.environ[launch.CLUSTER] = cluster.address

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import resource
+import subprocess
 import sys
 import threading
 import time
@@ -23,8 +24,10 @@ from numpy.typing import NDArray
 
 from pipeline.adapters import recordings, wire
 from pipeline.adapters.link import Publisher
+from pipeline.bench.settings import Load
 from pipeline.core.config import DEFAULT_TOPIC
 from pipeline.core.delays import Delays
+from pipeline.core.errors import KarmanError
 from pipeline.core.model import TIMESTAMP, VALUE_COLUMNS, value_columns
 from pipeline.core.pacing import Pace
 
@@ -89,7 +92,7 @@ def _places(rows: NDArray[np.uint8], mark: int) -> NDArray[np.intp]:
     return (starts[:, None] + np.arange(VARINT)).ravel()
 
 
-class Load:
+class Sender:
     """Sends to many endpoints. Turn t of frame n is due at n cycles and t sixteenths of one."""
 
     def __init__(self, publisher: Publisher, templates: Templates, devices: int, rate_hz: float) -> None:
@@ -121,6 +124,43 @@ class Load:
             time.sleep(max(SMALLEST_WAIT_S, pace.wait_s(following, time.time_ns() // 1000)))
 
 
+class Generator:
+    """The publishers, in a process of their own."""
+
+    def __init__(self, load: Load) -> None:
+        both = "both" if load.both_channels else "one"
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-m", "pipeline.bench.generator", str(load.devices), str(load.rate_hz), both],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+        self.endpoints: list[str] = self.answer()["endpoints"]
+
+    def say(self, word: object) -> None:
+        """Send a line."""
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """Its next line."""
+        assert self._process.stdout is not None  # noqa: S101
+        line = self._process.stdout.readline()
+        if not line:
+            raise KarmanError("the load generator has ended before its time")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise KarmanError(f"the load generator: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+
 def main(devices: int, rate_hz: float, both: bool) -> None:
     """Bind, say where, wait for the word and for subscribers, send, say what was sent."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -128,7 +168,7 @@ def main(devices: int, rate_hz: float, both: bool) -> None:
     templates = Templates(recordings.load("sample1"), both, DEFAULT_TOPIC.encode())
     publisher = Publisher(["tcp://127.0.0.1:*"] * devices, "")
     _say(endpoints=publisher.endpoints)
-    load = Load(publisher, templates, devices, rate_hz)
+    sender = Sender(publisher, templates, devices, rate_hz)
     seconds = float(sys.stdin.readline())
     if not publisher.wait_for_subscribers(PATIENCE_S):
         _say(error="not every endpoint has a subscriber")
@@ -137,8 +177,8 @@ def main(devices: int, rate_hz: float, both: bool) -> None:
     enough = threading.Event()
     listening = threading.Thread(target=lambda: _listen(enough), daemon=True)
     listening.start()
-    load.run(seconds, enough)
-    _say(published=load.published, late_ms={share: load.late.quantile_ms(share) for share in (0.5, 0.99, 1.0)})
+    sender.run(seconds, enough)
+    _say(published=sender.published, late_ms={share: sender.late.quantile_ms(share) for share in (0.5, 0.99, 1.0)})
     listening.join()  # what was sent stays queued until all are done
     if math.isinf(seconds):
         sys.stdin.readline()

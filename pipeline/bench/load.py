@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import psutil
-import psycopg
-
 from actors import launch, topology
 from pipeline.adapters import link
 from pipeline.bench.discard import DiscardActor
-from pipeline.bench.processes import Usage, usage
+from pipeline.bench.generator import Generator
+from pipeline.bench.processes import BENCHMARK, GENERATOR, Usage, database, usage
+from pipeline.bench.settings import Load
 from pipeline.core.balance import balance, joined
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.delays import Delays
@@ -25,27 +21,15 @@ from pipeline.core.errors import KarmanError
 from pipeline.core.model import CHANNELS
 
 WARM_UP_S: Final = 5.0  # caches fill, partitions are made
-GENERATOR: Final = "generator"
-DATABASE: Final = "database"
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """A load."""
-
-    devices: int
-    seconds: float
-    devices_per_actor: int = 64
-    rate_hz: float = 60.0
-    both_channels: bool = True
-    store: bool = True
+LATEST_MS: Final = 500.0  # a generator that is later does not make the load that it says
+FURTHEST_BEHIND_MS: Final = 5000.0  # what is committed later than this has piled up
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What came of a load. Costs and delays are of the `seconds` after the warm-up, counts of everything."""
 
-    settings: Settings
+    load: Load
     offered: int
     received: int
     stored: int
@@ -65,6 +49,22 @@ class Loaded:
         """Messages that were sent and are in no database."""
         return self.offered - self.stored
 
+    @property
+    def pipeline_cpu_us(self) -> float:
+        """CPU microseconds a message of pipeline and database, without those of the load itself."""
+        return sum(spent for kind, spent in self.cpu_us.items() if kind not in (GENERATOR, BENCHMARK))
+
+    @property
+    def pipeline_mib(self) -> float:
+        """Private memory of the actors."""
+        return sum(size for kind, size in self.memory_mib.items() if kind.endswith("Actor"))
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether the machine was fast enough: nothing was lost, the load came on time, and nothing piled up."""
+        late_ms, behind_ms = self.generator_late_ms["p99"], self.delays_ms["committed"]["p99"]
+        return self.lost == 0 and (late_ms or 0.0) < LATEST_MS and (behind_ms or 0.0) < FURTHEST_BEHIND_MS
+
 
 @dataclass(frozen=True, slots=True)
 class _Moment:
@@ -77,69 +77,32 @@ class _Moment:
     delays: Mapping[str, Any]
 
 
-class Generator:
-    """The publishers, in a process of their own."""
-
-    def __init__(self, settings: Settings) -> None:
-        both = "both" if settings.both_channels else "one"
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "pipeline.bench.generator", str(settings.devices), str(settings.rate_hz), both],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.pid = self._process.pid
-        self.endpoints: list[str] = self.answer()["endpoints"]
-
-    def say(self, word: object) -> None:
-        """Send a line."""
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
-        self._process.stdin.write(f"{word}\n")
-        self._process.stdin.flush()
-
-    def answer(self) -> dict[str, Any]:
-        """Its next line."""
-        assert self._process.stdout is not None  # noqa: S101
-        line = self._process.stdout.readline()
-        if not line:
-            raise KarmanError("the load generator has ended before its time")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise KarmanError(f"the load generator: {answer['error']}")
-        return answer
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.communicate()
-
-
-def run(settings: Settings, dsn: str) -> Loaded:
+def run(load: Load, dsn: str) -> Loaded:
     """Put a load on a pipeline that stores into the new database `dsn`; Ray must be running.
 
     Raises:
         KarmanError: the pipeline or the generator does not start.
     """
-    generator = Generator(settings)
+    generator = Generator(load)
     try:
         config = PipelineConfig(
             tuple(Device(f"bench{n:04d}", endpoint) for n, endpoint in enumerate(generator.endpoints)),
             dsn,
             time.time_ns() // 1000,
             http_port=_free_port(),
-            devices_per_actor=settings.devices_per_actor,
+            devices_per_actor=load.devices_per_actor,
         )
         others = {GENERATOR: generator.pid}
-        if settings.store:
-            others |= _database(dsn)
+        if load.store:
+            others |= database(dsn)
         else:
             topology.spawn(DiscardActor, topology.STORE)  # the supervisor finds it there
         launch.start(config)
-        generator.say(WARM_UP_S + settings.seconds)
+        generator.say(WARM_UP_S + load.seconds)
         generator.answer()
         time.sleep(WARM_UP_S)
         before = _look(config, others)
-        time.sleep(max(0.0, settings.seconds - 0.5))
+        time.sleep(max(0.0, load.seconds - 0.5))
         after = _look(config, others)
         sent = generator.answer()
         final = launch.stop()
@@ -148,7 +111,7 @@ def run(settings: Settings, dsn: str) -> Loaded:
         generator.close()
         with contextlib.suppress(KarmanError):
             launch.end()
-    return _result(settings, before, after, sent, final)
+    return _result(load, before, after, sent, final)
 
 
 def _look(config: PipelineConfig, others: Mapping[str, int]) -> _Moment:
@@ -164,16 +127,14 @@ def _look(config: PipelineConfig, others: Mapping[str, int]) -> _Moment:
     )
 
 
-def _result(
-    settings: Settings, before: _Moment, after: _Moment, sent: Mapping[str, Any], final: Mapping[str, Any]
-) -> Loaded:
+def _result(load: Load, before: _Moment, after: _Moment, sent: Mapping[str, Any], final: Mapping[str, Any]) -> Loaded:
     live = {(name, stats["epoch"]): stats["counted"] for name, stats in final["ingests"].items() if stats}
     store = joined(list(final["stores"].values()))
     counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
     seconds, messages = after.at_s - before.at_s, after.received - before.received
     spent_s = {kind: after.usage.cpu_s[kind] - before.usage.cpu_s.get(kind, 0.0) for kind in after.usage.cpu_s}
     return Loaded(
-        settings,
+        load,
         sent["published"],
         counts.received,
         counts.stored,
@@ -189,7 +150,7 @@ def _result(
             name: quantiles(Delays(after.delays[name] - before.delays[name]))
             for name in ("received", "aggregated", "committed")
         },
-        sent["late_ms"],
+        dict(zip(("p50", "p99", "max"), sent["late_ms"].values(), strict=True)),
     )
 
 
@@ -198,19 +159,6 @@ def quantiles(delays: Delays) -> dict[str, float | None]:
     return {
         name: delays.quantile_ms(share) for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0))
     }
-
-
-def _database(dsn: str) -> dict[str, int]:
-    """The server's first process, if it runs on this machine."""
-    with psycopg.connect(dsn) as connection:
-        backend = connection.info.backend_pid
-        try:
-            process = psutil.Process(backend)
-            if process.name().startswith("postgres") and (parent := process.parent()):
-                return {DATABASE: parent.pid}
-        except psutil.Error:
-            pass
-    return {}
 
 
 def _free_port() -> int:

@@ -11,10 +11,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import psutil
+import psycopg
 
-_ACTOR = re.compile(r"ray::(\w+Actor)")
+GENERATOR: Final = "generator"
+DATABASE: Final = "database"
+BENCHMARK: Final = "benchmark"  # this process, Ray's driver
+_ACTOR: Final = re.compile(r"ray::(\w+Actor)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,20 @@ def usage(others: Mapping[str, int]) -> Usage:
                 cpu_s[kind] += times.children_user + times.children_system
             memory[kind] += process.memory_full_info().uss
             count[kind] += 1
-    return Usage(cpu_s, memory, count)
+    return Usage(dict(cpu_s), dict(memory), dict(count))
+
+
+def database(dsn: str) -> dict[str, int]:
+    """The server's first process, if it runs on this machine."""
+    with psycopg.connect(dsn) as connection:
+        backend = connection.info.backend_pid
+        try:
+            process = psutil.Process(backend)
+            if process.name().startswith("postgres") and (parent := process.parent()):
+                return {DATABASE: parent.pid}
+        except psutil.Error:
+            pass
+    return {}
 
 
 def _kinds(others: Mapping[str, int]) -> Iterator[tuple[str, psutil.Process]]:
@@ -63,7 +81,7 @@ def _tree(pid: int) -> Iterable[psutil.Process]:
 
 def _kind(process: psutil.Process) -> str:
     if process.pid == os.getpid():
-        return "benchmark"
+        return BENCHMARK
     with contextlib.suppress(psutil.Error):
         actor = _ACTOR.match(" ".join(process.cmdline()))
         if actor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -34,7 +35,7 @@ def bench(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
 ) -> None:
-    """Measure each stage alone, and storage beside a bare COPY, on one core."""
+    """Measure each stage alone, and storage beside a bare COPY, on one core; or what a subcommand says."""
     if context.invoked_subcommand is not None:
         return
     console = Console(highlight=False)
@@ -62,21 +63,26 @@ def bench(
     console.print(_answers(answers))
     console.print(_kept(kept))
     console.print(", ".join(f"{key} {value}" for key, value in machine().items()), soft_wrap=True)
+    figures = {
+        "stages": [asdict(stage) for stage in measured],
+        "fleet": [asdict(sums) for sums in summed],
+        "pages": [asdict(rendered) for rendered in pages],
+        "live page": [asdict(view) for view in looked],
+        "queries": [asdict(answer) for answer in answers],
+        "disk": [asdict(series) for series in kept],
+    }
+    write(figures, output, console)
+
+
+def write(figures: Mapping[str, Any], output: Path | None, console: Console) -> None:
+    """Keep figures as JSON, with what they were measured on."""
     if output is not None:
-        figures = {
-            "machine": machine(),
-            "stages": [asdict(stage) for stage in measured],
-            "fleet": [asdict(sums) for sums in summed],
-            "pages": [asdict(rendered) for rendered in pages],
-            "live page": [asdict(view) for view in looked],
-            "queries": [asdict(answer) for answer in answers],
-            "disk": [asdict(series) for series in kept],
-        }
-        output.write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+        output.write_text(json.dumps({"machine": machine(), **figures}, indent=2) + "\n", "utf-8")
         console.print(f"the figures are in {output}")
 
 
-def _table(first: str, *others: str) -> Table:
+def new_table(first: str, *others: str) -> Table:
+    """A table whose first column is text and whose others are figures."""
     table = Table(box=None, header_style="bold", pad_edge=False, title_justify="left")
     table.add_column(first, no_wrap=True)
     for name in others:
@@ -85,7 +91,7 @@ def _table(first: str, *others: str) -> Table:
 
 
 def _stages(measured: list[Measured]) -> Table:
-    table = _table("stage", "messages/s", "ours / it")
+    table = new_table("stage", "messages/s", "ours / it")
     for stage in measured:
         table.add_row(stage.stage, f"{stage.rate:,.0f}", "")
         for name, rate in stage.others.items():
@@ -94,7 +100,7 @@ def _stages(measured: list[Measured]) -> Table:
 
 
 def _summed(summed: list[Summed]) -> Table:
-    table = _table("sums of a fleet: ms of a core a second", "places", "take rows", "grid and sums", "figures")
+    table = new_table("sums of a fleet: ms of a core a second", "places", "take rows", "grid and sums", "figures")
     for made in summed:
         figures = (f"{part:.1f}" for part in (made.push_ms, made.sums_ms, made.figures_ms))
         table.add_row(f"{made.devices:,} devices", f"{made.places:,}", *figures)
@@ -102,7 +108,7 @@ def _summed(summed: list[Summed]) -> Table:
 
 
 def _pages(pages: list[Rendered]) -> Table:
-    table = _table(f"metrics page of {page.DEVICES} devices", "samples", "gzip kB", "ms", "client ms", "it / ours")
+    table = new_table(f"metrics page of {page.DEVICES} devices", "samples", "gzip kB", "ms", "client ms", "it / ours")
     for made in pages:
         figures = (f"{made.samples:,}", f"{made.packed_bytes / 1e3:,.0f}", f"{made.ms:.0f}", f"{made.client_ms:.0f}")
         table.add_row(made.page, *figures, f"{made.client_ms / made.ms:.1f}")
@@ -110,7 +116,7 @@ def _pages(pages: list[Rendered]) -> Table:
 
 
 def _looked(looked: list[Looking]) -> Table:
-    table = _table("live page: % of a core", "devices", "server", "browser", "frames/s")
+    table = new_table("live page: % of a core", "devices", "server", "browser", "frames/s")
     for view in looked:
         browser = "" if view.browser is None else f"{100 * view.browser:.0f}"
         frames = "" if view.frames_hz is None else f"{view.frames_hz:.0f}"
@@ -119,14 +125,14 @@ def _looked(looked: list[Looking]) -> Table:
 
 
 def _answers(answers: list[Answered]) -> Table:
-    table = _table(f"query ({DEVICES} devices)", "rows", "median ms")
+    table = new_table(f"query ({DEVICES} devices)", "rows", "median ms")
     for answer in answers:
         table.add_row(answer.query, f"{answer.rows:,}", f"{answer.median_ms:.1f}")
     return table
 
 
 def _kept(kept: list[Kept]) -> Table:
-    table = _table("on disk, with indexes", "bytes", "in the columnstore")
+    table = new_table("on disk, with indexes", "bytes", "in the columnstore")
     for series in kept:
         columnstore = "" if series.columnstore_bytes_each is None else f"{series.columnstore_bytes_each:,.1f}"
         table.add_row(series.what, f"{series.bytes_each:,.1f}", columnstore)

@@ -17,11 +17,11 @@ from pipeline.core.config import Limits
 
 SHORTEST_REST_S: Final = 0.0005  # 2,000 looks a second cost an ingest a fiftieth of a core
 FEW: Final = 100  # devices, up to which the shortest waits are kept
-REST_A_DEVICE_S: Final = 20e-6  # for each beyond: a thousand are looked at every 18 ms, with one message each
-PUSH_A_DEVICE_S: Final = 250e-6
+REST_A_DEVICE_S: Final = 50e-6  # for each beyond: a thousand are looked at every 45 ms, with three messages each
+PUSH_A_DEVICE_S: Final = 500e-6
 HAND_IN_A_DEVICE_S: Final = 1e-3
-LONGEST_REST_S: Final = 0.025
-LONGEST_PUSH_S: Final = 0.25
+LONGEST_REST_S: Final = 0.05
+LONGEST_PUSH_S: Final = 0.5
 LONGEST_HAND_IN_S: Final = 1.0
 AFTER_BEAT_S: Final = 0.05  # the last messages of a second are in by then
 

@@ -1,0 +1,30 @@
+"""Few devices get the shortest waits; all ingests keep one beat."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.core.config import Limits
+from pipeline.core.rhythm import AFTER_BEAT_S, Rhythm, rhythm, until_beat_s
+
+
+def test_few_devices_get_the_shortest_waits_and_many_bounded_ones() -> None:
+    limits = Limits()
+    assert rhythm(1, limits) == rhythm(100, limits) == Rhythm(0.0005, limits.aggregator_flush_s, limits.store_flush_s)
+    assert rhythm(600, limits).rest_s == pytest.approx(0.0255)
+    assert (rhythm(600, limits).push_s, rhythm(600, limits).hand_in_s) == (0.3, 0.6)
+    assert rhythm(1_000_000, limits) == Rhythm(0.05, 0.5, 1.0)
+
+
+def test_a_longer_wait_that_is_configured_holds() -> None:
+    configured = Limits(aggregator_flush_s=2.0, store_flush_s=3.0)
+    assert (rhythm(1, configured).push_s, rhythm(1, configured).hand_in_s) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("period_s", [0.05, 0.15, 0.5, 1.0])
+def test_turns_stand_at_multiples_of_their_period_whenever_one_asks(period_s: float) -> None:
+    for now_s in (1_800_000_000.0, 1_800_000_000.049, 1_800_000_000.051, 1_800_000_123.456):
+        wait_s = until_beat_s(period_s, now_s)
+        assert 0 < wait_s <= period_s
+        turns = (now_s + wait_s - AFTER_BEAT_S) / period_s
+        assert turns == pytest.approx(round(turns), abs=1e-4)

@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench dashboards docs proto recordings lock clean
+.PHONY: help install demo test lint bench measure figures dashboards docs proto recordings lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -44,6 +44,18 @@ lint: $(VENV)/.dev  ## ruff, mypy, import contracts, generated code is current
 
 bench: install  ## measure this machine
 	$(BIN)/karman bench $(ARGS)
+
+measure: $(VENV)/.dev  ## measure docs/performance anew: 25 minutes on a quiet machine
+	$(BIN)/karman bench load --devices 1000 --seconds 300 --output docs/performance/load.json
+	$(BIN)/karman bench load --devices 1 --rate 100000 --no-store --no-alone --output docs/performance/one.json
+	$(BIN)/karman bench growth --output docs/performance/growth.json
+	$(BIN)/karman bench limit --output docs/performance/limit.json
+	$(BIN)/karman bench start --output docs/performance/start.json
+	$(BIN)/karman bench --output docs/performance/stages.json
+	$(MAKE) figures
+
+figures: $(VENV)/.dev  ## write the tables and the plot of docs/performance.md from its figures
+	$(BIN)/python docs/performance/figures.py
 
 proto: $(VENV)/.dev  ## regenerate the protobuf code
 	$(BIN)/python proto/generate.py

@@ -33,7 +33,7 @@ from pipeline.core.pacing import Pace
 
 FRAMES: Final = 600  # of the recording: ten seconds, again and again
 TURNS: Final = 16  # groups of devices that send one after the other within a cycle
-BLOCK: Final = 64  # sendings whose bytes are made at a time
+BLOCK: Final = 512  # sendings whose bytes are made at a time
 VARINT: Final = 5  # bytes: up to 2**35 - 1
 PATIENCE_S: Final = 120.0
 SMALLEST_WAIT_S: Final = 0.0005
@@ -121,7 +121,9 @@ class Sender:
                 self.published += len(group)
             self.late.add(time.time_ns() // 1000 - times_us)
             following = due
-            time.sleep(max(SMALLEST_WAIT_S, pace.wait_s(following, time.time_ns() // 1000)))
+            wait_s = pace.wait_s(following, time.time_ns() // 1000)
+            if wait_s > 0:
+                time.sleep(max(SMALLEST_WAIT_S, wait_s))
 
 
 class Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from pipeline.bench.settings import Load
 from pipeline.cli.bench import app as app
 from pipeline.cli.bench import new_table, write
 
+WIDTH: Final = 140
 Dsn = Annotated[
     str | None,
     typer.Option(envvar="KARMAN_BENCH_DSN", help="A server to store on, in a database of its own; else embedded."),
@@ -32,14 +33,14 @@ def load_(
     seconds: Annotated[float, typer.Option(min=1, help="How long, after 5 s of warming up.")] = 30.0,
     devices_per_actor: Packed = 64,
     rate: Annotated[float, typer.Option(min=0.1, help="Messages a second of each.")] = 60.0,
-    both_channels: Annotated[bool, typer.Option(help="Fill channel b too: 500 bytes a message instead of 290.")] = True,
+    both_channels: Annotated[bool, typer.Option(help="Fill channel b too: 498 bytes a message instead of 282.")] = True,
     store: Annotated[bool, typer.Option(help="Store into a database; else batches are counted and let go.")] = True,
     alone: Annotated[bool, typer.Option(help="Measure each stage by itself too.")] = True,
     dsn: Dsn = None,
     output: Output = None,
 ) -> None:
     """Real publishers, actors and database: what arrives, how late, and what it costs."""
-    console = Console(highlight=False)
+    console = _new_console()
     asked = Load(devices, seconds, devices_per_actor, rate, both_channels, store)
     costs: dict[str, float] = {}
     if alone and store:
@@ -63,7 +64,7 @@ def limit(
     output: Output = None,
 ) -> None:
     """Search the highest number of devices of which nothing is lost and nothing piles up."""
-    console = Console(highlight=False)
+    console = _new_console()
     tried: list[Loaded] = []
 
     def holds(devices: int) -> bool:
@@ -92,7 +93,7 @@ def growth(
     output: Output = None,
 ) -> None:
     """What a message and a device cost, and how late things are, from 1 device to 1,000; and by devices per actor."""
-    console = Console(highlight=False)
+    console = _new_console()
     packed = [Load(count, seconds) for count in devices or (1, 10, 100, 1000)]
     spread = [Load(64, seconds, devices_per_actor=size) for size in (1, 8, 64)]
     loaded = _run([*packed, *spread], dsn)
@@ -105,10 +106,16 @@ def growth(
 @app.command(name="start")
 def start_(output: Output = None) -> None:
     """From the command to the first row in the database."""
-    console = Console(highlight=False)
+    console = _new_console()
     seconds = start.measure()
     console.print(f"from the command to the first stored row: {seconds:.1f} s")
     write({"start_s": seconds}, output, console)
+
+
+def _new_console() -> Console:
+    """Wide enough for the tables where there is no terminal to ask."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def _run(loads: Sequence[Load], dsn: str | None) -> list[Loaded]:

@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ START_S: Final = 120.0
 APPLY_S: Final = 180.0  # hundreds of new ingests start at five a second and core pair
 ASK_S: Final = 10.0
 LOOK_S: Final = 3.0
+NODES_S: Final = 600.0  # pods may have to wait for their image
 CLUSTER: Final = "RAY_ADDRESS"
 INLINE_BYTES: Final = 8 << 20
 OBJECT_STORE_BYTES: Final = 100 << 20  # calls carry their data inline; Ray's default would take 30 % of memory
@@ -146,6 +148,19 @@ def join(config: PipelineConfig) -> Joined:
             end()
         raise KarmanError(failure)
     return Joined(True, config, Change()) if started else Joined(False, running_config(), apply(config))
+
+
+def wait_for(resources: Collection[str]) -> None:
+    """Wait until the cluster's nodes offer these custom resources: an actor is placed by what is there when it is made.
+
+    Raises:
+        KarmanError: they do not come.
+    """
+    deadline_s = time.monotonic() + NODES_S
+    while missing := sorted(set(resources) - set(ray.cluster_resources())):
+        if time.monotonic() > deadline_s:
+            raise KarmanError(f"no node of the cluster offers {', '.join(missing)}: are all workers up?")
+        time.sleep(1.0)
 
 
 def start(config: PipelineConfig) -> None:

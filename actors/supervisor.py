@@ -217,7 +217,7 @@ class SupervisorActor:
             return name, lambda: topology.spawn(cls, name, *args, **options)
 
         stores = [
-            maker(TimescaleWriterActor, name, shard, config, node=topology.SPOOL_NODE)
+            maker(TimescaleWriterActor, name, shard, config, node=topology.spool_node(shard))
             for shard, name in enumerate(topology.store_names(config))
         ]
         aggregators = [

@@ -27,7 +27,7 @@ FLEET: Final = "fleet"
 _STANDBY: Final = "standby-of-"
 # Custom resources. Where a node of the cluster offers one, the actors that it is for run on such nodes.
 GATEWAY_NODE: Final = "karman-gateway"  # whose address Prometheus and browsers know
-SPOOL_NODE: Final = "karman-spool"  # whose disk keeps what the database does not take
+SPOOL_NODE: Final = "karman-spool"  # whose disk keeps what the database does not take; -0, -1 ... of one shard alone
 ASK_S: Final = 5.0
 _ID: Final = 6  # digits of a node's id that are told
 _SLIVER: Final = 0.001  # of a custom resource: a node that offers 1 has room for all
@@ -170,6 +170,12 @@ def _another_node(name: str, than: str) -> str | None:
 def worker_nodes() -> list[str]:
     """The ids of the nodes that live and take actors."""
     return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+
+
+def spool_node(shard: int) -> str:
+    """The custom resource of the nodes with a shard's disk: its own where a node offers it, else that of all shards."""
+    own = f"{SPOOL_NODE}-{shard}"
+    return own if own in ray.cluster_resources() else SPOOL_NODE
 
 
 def running() -> list[str]:

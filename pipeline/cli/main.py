@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer.exceptions import TyperException
 
 import pipeline
-from pipeline.cli import bench_load, check, db, demo, failures, metrics, recordings, replay, run, status, stop
+from pipeline.cli import bench_load, check, db, demo, failures, metrics, recordings, replay, run, status, stop, submit
 from pipeline.core.errors import InputError, KarmanError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command()(check.check)
 app.command()(replay.replay)
 app.command()(status.status)
 app.command()(stop.stop)
+app.command()(submit.submit)
 bench_load.app.command()(failures.failures)
 app.add_typer(bench_load.app, name="bench")
 app.command()(metrics.metrics)

@@ -36,6 +36,7 @@ _BESIDE_FILE: Final = (
     "spool_dir",
     "report",
     "detach",
+    "wait_for",
 )  # what a fleet file does not decide
 
 
@@ -68,6 +69,9 @@ def run(
     grafana_url: Annotated[str | None, typer.Option(help="Where Grafana is: the live page links to it.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Ask clients of the port for the token in this file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
+    wait_for: Annotated[
+        str, typer.Option(envvar="KARMAN_WAIT_FOR", help="Custom resources, a,b: begin when nodes offer them.")
+    ] = "",
     detach: Annotated[bool, typer.Option(help="Leave it running in the cluster as soon as it runs.")] = False,
 ) -> None:
     """Receive devices, store every cycle, serve /metrics.
@@ -115,6 +119,7 @@ def run(
         prepare(config, console)
     with launch.a_ray(), signals.listening() as asked:
         if launch.in_cluster() and not launch.runs():
+            launch.wait_for([name for name in wait_for.split(",") if name])
             prepare(config, console)
         joined = launch.join(config)
         console.print(_greeting(joined), soft_wrap=True)

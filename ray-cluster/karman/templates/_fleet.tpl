@@ -1,0 +1,114 @@
+{{/* The devices, as entries of a fleet file: a JSON object {"devices": […]}. */}}
+{{- define "karman.devices" -}}
+{{- $devices := list -}}
+{{- if eq .Values.source.mode "replay" -}}
+  {{- $given := .Values.source.dataReplayEndpoint -}}
+  {{- $host := printf "tcp://%s-replay.%s.svc" (include "karman.fullname" .) (include "karman.namespace" .) -}}
+  {{- range $index := until (int .Values.replay.devices) -}}
+    {{- $endpoint := printf "%s:%d" $host (add 5557 $index) -}}
+    {{- if $given -}}
+      {{- $parts := splitList ":" $given -}}
+      {{- $endpoint = printf "%s:%d" (initial $parts | join ":") (add (last $parts | int) $index) -}}
+    {{- end -}}
+    {{- $devices = append $devices (dict "id" (printf "replay-%d" (add1 $index)) "endpoint" $endpoint "rack" $.Values.rackId) -}}
+  {{- end -}}
+{{- else if .Values.devices -}}
+  {{- $devices = .Values.devices -}}
+{{- else -}}
+  {{- $devices = list (dict "id" (printf "%s-karman" .Values.rackId) "endpoint" .Values.source.karmanEndpoint "rack" .Values.rackId) -}}
+{{- end -}}
+{{- dict "devices" $devices | toJson -}}
+{{- end -}}
+
+{{/* For how many devices the cluster is made: in steps, so that one more device changes no pod. */}}
+{{- define "karman.capacity" -}}
+{{- $wanted := int .Values.sizing.devices -}}
+{{- if not $wanted -}}
+  {{- range (include "karman.devices" . | fromJson).devices -}}
+    {{- if .each -}}
+      {{- fail "a pattern in `devices` stands for many: say how many in sizing.devices" -}}
+    {{- end -}}
+    {{- $wanted = add1 $wanted -}}
+  {{- end -}}
+{{- end -}}
+{{- $step := 8 -}}
+{{- range list 64 256 512 1024 2048 4096 8192 16384 -}}
+  {{- if gt $wanted $step -}}{{- $step = . -}}{{- end -}}
+{{- end -}}
+{{- if gt $wanted $step -}}{{- fail (printf "sizing.devices: %d is more than one release can hold (16384): split the fleet" $wanted) -}}{{- end -}}
+{{- $step -}}
+{{- end -}}
+
+{{/* "true" where one kind of pod does everything but the head's work. */}}
+{{- define "karman.small" -}}
+{{- if le (include "karman.capacity" . | int) 64 -}}true{{- end -}}
+{{- end -}}
+
+{{/* "true" where the gateway has a pod of its own, so that the figures do not go blind with a database's shard. */}}
+{{- define "karman.gatewayDedicated" -}}
+{{- $wanted := .Values.ray.gateway.dedicated -}}
+{{- if ternary (not (include "karman.small" .)) $wanted (kindIs "invalid" $wanted) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Pods that only ingest and aggregate. Two at least, so that one may go. */}}
+{{- define "karman.ingestReplicas" -}}
+{{- $wanted := .Values.ray.ingest.replicas -}}
+{{- if not (kindIs "invalid" $wanted) -}}
+{{- $wanted | int -}}
+{{- else if include "karman.small" . -}}
+0
+{{- else -}}
+{{- max 2 (divf (include "karman.capacity" .) .Values.sizing.devicesPerWorker | ceil) | int -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What a pod takes that plays these parts. Memory is not overcommitted; processors may be used when they are free.
+     Takes (dict "root" $ "parts" (dict "store" devices …) "given" resources-from-values). */}}
+{{- define "karman.resources" -}}
+{{- if .given -}}
+{{- toYaml .given -}}
+{{- else -}}
+{{- $cpu := 0.0 -}}
+{{- $memory := 0.0 -}}
+{{- range $part, $devices := .parts -}}
+  {{- $cost := index $.root.Values.sizing $part -}}
+  {{- $cpu = addf $cpu $cost.cpuMilli (mulf $cost.cpuMilliPerDevice $devices) -}}
+  {{- $memory = addf $memory $cost.memoryMi (mulf $cost.memoryMiPerDevice $devices) -}}
+{{- end -}}
+requests: {cpu: {{ ceil $cpu }}m, memory: {{ ceil $memory }}Mi}
+limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ ceil $memory }}Mi}
+{{- end -}}
+{{- end -}}
+
+{{/* The fleet file. */}}
+{{- define "karman.fleet" -}}
+{{- $file := dict
+    "devices" (include "karman.devices" . | fromJson).devices
+    "defaults" (dict "topic" .Values.source.topic "breaker_a" .Values.breakerRatingAmps "nominal_v" .Values.systemVoltage)
+    "devices_per_actor" (ternary 1 32 (le (include "karman.capacity" . | int) 8))
+    "store_shards" (int .Values.ray.store.shards)
+    "database" (dict "dsn_env" "KARMAN_DSN")
+    "http" (dict "host" "0.0.0.0" "port" 9105)
+    "spool_dir" "/var/lib/karman/spool"
+    "storage" (dict "spool_bytes" .Values.ray.store.spool.bytes)
+-}}
+{{- if include "karman.gatewayToken" . -}}
+  {{- $_ := set $file.http "token_file" "/etc/karman/token/token" -}}
+{{- end -}}
+{{- mustMergeOverwrite $file (deepCopy .Values.fleet) | toYaml -}}
+{{- end -}}
+
+{{/* Ports on which pods connect to devices, or to the publisher that stands for them: a JSON object {"ports": […]}. */}}
+{{- define "karman.devicePorts" -}}
+{{- $ports := list -}}
+{{- range (include "karman.devices" . | fromJson).devices -}}
+  {{- $port := regexFind "[0-9]+$" .endpoint -}}
+  {{- if $port -}}{{- $ports = append $ports (int $port) -}}{{- end -}}
+{{- end -}}
+{{- dict "ports" ($ports | uniq) | toJson -}}
+{{- end -}}
+
+{{/* "true" where devices are outside this chart. */}}
+{{- define "karman.devicesOutside" -}}
+{{- if or (eq .Values.source.mode "live") .Values.source.dataReplayEndpoint (not .Values.replay.enabled) -}}true{{- end -}}
+{{- end -}}

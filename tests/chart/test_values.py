@@ -253,3 +253,18 @@ def test_the_image_is_built_from_what_is_there() -> None:
     assert all((ROOT / name).exists() for name in copied)
     assert re.search(r"^USER 1000:1000$", dockerfile, re.MULTILINE)
     assert (CHART / "values.schema.json").is_file()
+
+
+def test_the_sizes_in_the_docs_are_those_of_the_chart() -> None:
+    text = (ROOT / "docs/kubernetes.md").read_text("utf-8")
+    rows = re.findall(r"^\| [\d–]+ \| (\d+) \| [^|]+ \| ([\d.]+) CPU, ([\d.]+) GiB \|$", text, re.MULTILINE)
+    assert len(rows) == 4
+    for devices, cpu, memory in rows:
+        values = merged(values_of("values-external.yaml"), setting("sizing/devices", int(devices)))
+        asked = [
+            (pod.replicas, pod.container["resources"]["requests"])
+            for pod in pods(render(values))
+            if pod.labels.get("karman.io/worker")
+        ]
+        assert float(cpu) == round(sum(count * cpus(request["cpu"]) for count, request in asked), 1)
+        assert float(memory) == round(sum(count * mebibytes(request["memory"]) for count, request in asked) / 1024, 1)

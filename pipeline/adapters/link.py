@@ -56,7 +56,6 @@ class LinkState:
     topic: bytes
     connected: bool = False
     connections: int = 0  # successful connects; more than one means reconnects
-    last_error: str = ""
     silent_since_s: float = field(default_factory=time.monotonic)
 
 

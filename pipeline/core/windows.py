@@ -9,12 +9,13 @@ Must not know: clocks, what a series or a column means.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 FIRST_CAPACITY: Final = 320  # 5 s at 60 Hz and some: the usual window fits without growing
+TOGETHER: Final = 64  # series whose statistics are taken at a time: 640 KiB of values stay in a core's cache
 LARGEST_CAPACITY: Final = 8192  # samples kept of a series: 5 s at 1.6 kHz. 8192 x 8 x 4 B = 256 KiB a series at most
 
 
@@ -75,15 +76,21 @@ class RollingWindow:
 
     def statistics(self) -> Statistics:
         """The statistics as they stand."""
-        inside = self._time_us > (self._newest_us - self._window_us)[:, None]
-        values = np.where(inside[:, None, :], self._values, np.float32(np.nan))
+        parts = [self._of(slice(at, at + TOGETHER)) for at in range(0, max(1, len(self._next)), TOGETHER)]
+        return Statistics(*(np.concatenate(figures) for figures in zip(*parts, strict=True)))
+
+    def _of(self, part: slice) -> tuple[NDArray[Any], ...]:
+        """The statistics of some of the series, in the order of their fields."""
+        times_us, kept, newest_us = self._time_us[part], self._values[part], self._newest_us[part]
+        inside = times_us > (newest_us - self._window_us)[:, None]
+        values = np.where(inside[:, None, :], kept, np.float32(np.nan))
         known = values == values  # all but NaN
         count = np.count_nonzero(known, axis=2)
         zeroed = np.where(known, values, np.float32(0.0))
-        newest = np.argmax(self._time_us, axis=1)
-        return Statistics(
-            self._newest_us.copy(),
-            self._values[np.arange(len(newest)), :, newest],
+        newest = np.argmax(times_us, axis=1)
+        return (
+            newest_us,
+            kept[np.arange(len(newest)), :, newest],
             np.fmax.reduce(values, axis=2, initial=np.float32(np.nan)),
             np.fmin.reduce(values, axis=2, initial=np.float32(np.nan)),
             _over(zeroed.sum(axis=2, dtype=np.float64), count),
@@ -148,11 +155,12 @@ class HeldExtremes:
         self._held[:, 1, owners[moved > 1]] = np.nan
         self._held[:, 0, owners[moved > 0]] = np.nan
         age = np.repeat(newest, np.diff(np.append(starts, len(series)))) - interval
-        for back in (0, 1):
-            standing = np.where((age == back)[:, None], values, np.float32(np.nan))
-            for index, signed in enumerate((standing, -standing)):
-                best = np.fmax.reduceat(signed, starts, axis=0)
-                self._held[index, back, owners] = np.fmax(self._held[index, back, owners], best)
+        for back in range(min(1, int(age.max())) + 1):  # nearly always all are of the newest interval
+            there = age == back
+            standing = values if there.all() else np.where(there[:, None], values, np.float32(np.nan))
+            best = np.fmax.reduceat(standing, starts, axis=0), -np.fmin.reduceat(standing, starts, axis=0)
+            for index, extreme in enumerate(best):
+                self._held[index, back, owners] = np.fmax(self._held[index, back, owners], extreme)
 
     def widen(self, size: int) -> None:
         """Make room for so many series."""

@@ -11,13 +11,13 @@ import logging
 import pickle
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ray.experimental import internal_kv
 
-from pipeline.core.assignment import Groups
+from pipeline.core.assignment import Groups, Subtrees
 from pipeline.core.backoff import recent, wait_s
 from pipeline.core.config import Device, PipelineConfig
 
@@ -32,15 +32,29 @@ KEEP_S: Final = 2.0  # senders retain what is five times as old
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The configuration in force, and which ingest hosts which devices by it."""
+    """The configuration in force, which ingest hosts which devices by it, and which shard adds them up."""
 
     config: PipelineConfig
     groups: Groups = field(default_factory=dict)
+    subtrees: Subtrees = field(default_factory=dict)
 
     def devices_of(self, ingest: str) -> tuple[Device, ...]:
         """The devices of an ingest."""
         by_name = {device.name: device for device in self.config.devices}
         return tuple(by_name[name] for name in self.groups.get(ingest, ()))
+
+    @property
+    def shards(self) -> frozenset[int]:
+        """The shards of the sums that have devices."""
+        return frozenset(self.subtrees.get(device.name, 0) for device in self.config.devices)
+
+    def devices_in(self, shard: int) -> tuple[Device, ...]:
+        """The devices that a shard of the sums adds up."""
+        return tuple(device for device in self.config.devices if self.subtrees.get(device.name, 0) == shard)
+
+    def shard_of(self, devices: Iterable[str]) -> int:
+        """The shard that adds up the devices of an ingest, which share it; those that are gone are in none."""
+        return next((self.subtrees[device] for device in devices if device in self.subtrees), 0)
 
 
 @dataclass(frozen=True, slots=True)

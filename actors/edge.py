@@ -74,6 +74,13 @@ class Edge:
         """Whether everything offered was acknowledged."""
         return not self.outbox.waiting
 
+    def settle(self, seconds: float) -> None:
+        """Wait until everything offered was acknowledged, but so long at most."""
+        deadline_s = time.monotonic() + seconds
+        while not (self.settled or self.fenced) and time.monotonic() < deadline_s:
+            self.pump()
+            time.sleep(0.005)
+
     def _send(self, entry: Entry[bytes]) -> None:
         self.calls += 1
         try:

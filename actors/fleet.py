@@ -1,41 +1,40 @@
-"""The fleet: adds up what all devices draw, cycle by cycle, along the topology.
+"""The fleet: combines what its shards add up, and tells what all devices draw, cycle by cycle, along the topology.
+
+Where there is a single shard it takes the rows itself, without another actor between.
 
 It answers the Prometheus writer, and writes each second to the store, where a second that is written again replaces
-itself. Its totals are on the board: a restarted one goes on with them, and the ingests send again what they retain,
-which has the seconds that were told since.
+itself. Its totals are on the board: a restarted one goes on with them, and the ingests or shards send again what they
+retain, which has the seconds that were told since.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
 from typing import Any, Final
 
-import pyarrow as pa
+import ray
 
 from actors import board, topology
 from actors.board import Applied
 from actors.edge import Edge
+from actors.fleet_shard import found_before, intake
 from pipeline.core.config import Fleet, PipelineConfig
-from pipeline.core.delivery import FENCED, Inbox, furthest
-from pipeline.core.envelope import rows_from_bytes, rows_to_bytes
+from pipeline.core.delivery import FENCED, Inbox
+from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.fleet import checkpoint, table
-from pipeline.core.fleet.checkpoint import Counted
-from pipeline.core.fleet.membership import ratings_a
-from pipeline.core.fleet.shard import FleetShard, slots_of
-from pipeline.core.fleet.summary import FleetSummary, Totals
+from pipeline.core.fleet.checkpoint import Kept
+from pipeline.core.fleet.combiner import Combiner
+from pipeline.core.fleet.membership import Membership, ratings_a
+from pipeline.core.fleet.part import Part
+from pipeline.core.fleet.shard import slots_of
+from pipeline.core.fleet.summary import FleetSummary
+from pipeline.core.fleet.sums import Sums
 from pipeline.core.fleet.told import Told
 from pipeline.core.metrics import Queue
-from pipeline.core.retention import is_retained
 
-log = logging.getLogger(__name__)
-
-ADVANCE_S: Final = 0.2  # how often it looks whether a second is complete
 OUTBOX_BYTES: Final = 32 << 20  # towards the store: half an hour of fifty racks while the database is away
 SETTLE_S: Final = 5.0
-CATCH_UP_S: Final = 10.0  # a restarted one waits so long for what the ingests send again, before it tells a second
-CAUGHT_UP_US: Final = 1_500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,51 +46,54 @@ class FleetReport:
 
 
 class FleetActor:
-    """A synchronous actor: what it does, it does when it is given rows or asked."""
+    """A synchronous actor: what it does, it does when it is given rows, or parts of a second, or asked."""
 
     def __init__(self, config: PipelineConfig) -> None:
         board.take_turn(topology.FLEET)
-        config = board.current(config).config
+        applied = board.current(config)
+        config = applied.config
         self._keeper = board.Keeper(topology.FLEET)
         self._settings = config.fleet_settings or Fleet()
-        totals, self._counted = self._kept(config)
-        self._shard = FleetShard(
-            config.devices, config.streams, config.nominal_hz, self._settings, totals.closed if totals else None
-        )
-        places, slots = self._shard.membership.places, self._shard.slots
-        ratings = ratings_a(places, config.devices, config.breakers)
-        self._summary = FleetSummary(places, slots, ratings, self._settings.percentile_s, totals)
-        self._behind = set(self._counted)  # producers that have not sent again yet what we had when we died
-        self._catch_up_until_s = time.monotonic() + CATCH_UP_S
-        self._inbox = Inbox()
+        kept = found_before(self._keeper, config)
+        self._shards = {name: shard for shard, name in enumerate(topology.fleet_shard_names(config))}
+        self._handles: dict[str, Any] = {}
+        self._own = None if self._shards else intake(applied, 0, kept)
+        membership = Membership(config.devices, config.streams, config.nominal_hz)
+        closed = kept.totals.closed if kept.totals else None
+        self._combiner = Combiner(membership, applied.shards, self._settings.shard_wait_s, time.monotonic(), closed)
+        ratings = ratings_a(membership.places, config.devices, config.breakers)
+        slots = slots_of(config.nominal_hz)
+        self._summary = FleetSummary(membership.places, slots, ratings, self._settings.percentile_s, kept.totals)
+        self._inbox = Inbox()  # of parts
         epoch = time.time_ns() // 1000
         self._store = Edge(topology.STORE, "write_fleet", topology.FLEET, epoch, OUTBOX_BYTES, window=2)
         self._newest: Told | None = None
-        self._next_s = 0.0
         self._unwritten_s = 0
-        self._batches = 0
 
     def configure(self, applied: Applied) -> None:
         """Another configuration is in force; devices that it does not concern go on in the sums."""
         config = applied.config
         self._settings = config.fleet_settings or Fleet()
-        self._shard.carry(config.devices, self._settings)
-        places = self._shard.membership.places
-        self._summary.carry(places, ratings_a(places, config.devices, config.breakers))
+        if self._own:
+            self._own.shard.carry(config.devices, self._settings)
+        membership = Membership(config.devices, config.streams, config.nominal_hz)
+        self._combiner.carry(membership, applied.shards, self._settings.shard_wait_s, time.monotonic())
+        self._summary.carry(membership.places, ratings_a(membership.places, config.devices, config.breakers))
 
     def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
+        if self._own is None:
+            raise ValueError("rows are for the shards")
+        expected = self._own.push(producer, epoch, number, after, oldest, data, time.time_ns() // 1000)
+        self._advance()
+        return expected
+
+    def combine(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+        """Take a shard's part of a second, as `push` takes rows."""
         if self._inbox.replaced(producer, epoch):
             return FENCED
         if self._inbox.accept(producer, epoch, number, after, oldest):
-            counted_epoch, counted_below = self._counted.get(producer, (-1, 0))
-            rows = rows_from_bytes(data)
-            again = is_retained(rows) or (epoch, number) < (counted_epoch, counted_below)
-            self._shard.push(rows, again)
-            newest_us = int(rows.column("received").view(pa.int64()).to_numpy().max(initial=0))
-            if newest_us > time.time_ns() // 1000 - CAUGHT_UP_US:
-                self._behind.discard(producer)
-            self._batches += 1
+            self._combiner.push(self._shards[producer], Part.from_bytes(data), time.monotonic())
         self._advance()
         return self._inbox.expected(producer)
 
@@ -104,11 +106,11 @@ class FleetActor:
 
     def stop(self) -> None:
         """Tell the seconds that are still waited for, the present one too, and hand them to the store."""
-        self._tell(time.time_ns() // 1000 + int(self._settings.wait_s * 1e6) + 1_000_000)
-        deadline_s = time.monotonic() + SETTLE_S
-        while not self._store.settled and time.monotonic() < deadline_s:
-            self._store.pump()
-            time.sleep(0.005)
+        now_s, now_us = time.monotonic(), time.time_ns() // 1000
+        if self._own:
+            self._take_own(self._own.finish(now_us, self._settings.wait_s), now_s)
+        self._tell(self._combiner.advance(now_s, at_once=True))
+        self._store.settle(SETTLE_S)
 
     def health(self) -> dict[str, Any]:
         """Who answers."""
@@ -116,17 +118,21 @@ class FleetActor:
 
     def stats(self) -> dict[str, int]:
         """Counters since the last restart."""
-        return {"batches": self._batches}
+        return {"batches": self._own.batches if self._own else 0}
 
     def _advance(self) -> None:
         now_s = time.monotonic()
-        if now_s >= self._next_s and (not self._behind or now_s > self._catch_up_until_s):
-            self._next_s = now_s + ADVANCE_S
-            self._tell(time.time_ns() // 1000)
+        if self._own:
+            self._take_own(self._own.advance(now_s, time.time_ns() // 1000), now_s)
+        self._tell(self._combiner.advance(now_s))
         self._store.pump()
 
-    def _tell(self, now_us: int) -> None:
-        for sums in self._shard.advance(now_us):
+    def _take_own(self, parts: list[Part], now_s: float) -> None:
+        for part in parts:
+            self._combiner.push(0, part, now_s)
+
+    def _tell(self, seconds: list[Sums]) -> None:
+        for sums in seconds:
             figures = self._summary.push(sums)
             lost = self._store.offer(rows_to_bytes(table.rows(self._summary.places, figures)))
             self._unwritten_s += len(lost)
@@ -135,31 +141,28 @@ class FleetActor:
                 self._summary.ratings_a,
                 figures,
                 self._summary.quantiles_w(),
-                now_us,
-                self._shard.membership.devices,
-                self._shard.offsets_us(),
-                self._shard.excluded.copy(),
+                time.time_ns() // 1000,
+                self._combiner.devices,
+                self._combiner.offsets_us(),
+                self._combiner.excluded.copy(),
                 self._unwritten_s,
             )
+        if seconds:
+            self._keep_time()
             if self._keeper.due:
                 self._keep()
 
-    def _keep(self) -> None:
-        """While what the predecessor had is sent again, the inbox stands behind it."""
-        counted = furthest(self._counted, self._inbox.positions())
-        self._keeper.keep(checkpoint.to_bytes(self._summary.totals(), counted))
+    def _keep_time(self) -> None:
+        """Tell the shards the fleet's time: nobody waits for it, and the next one comes within a second."""
+        for name in self._shards:
+            try:
+                if name not in self._handles:
+                    self._handles[name] = topology.find(name)
+                self._handles[name].keep_time.remote(self._combiner.fleet_delay_us())
+            except (ValueError, ray.exceptions.RayError):
+                self._handles.pop(name, None)
 
-    def _kept(self, config: PipelineConfig) -> tuple[Totals | None, Counted]:
-        """What a process before us left; nothing at the start, or if it has another grid."""
-        kept = self._keeper.found()
-        if kept is None:
-            return None, {}
-        try:
-            totals, counted = checkpoint.from_bytes(kept)
-        except ValueError as error:
-            log.warning("the totals of a predecessor cannot be used: %s", error)
-            return None, {}
-        if totals.slots != slots_of(config.nominal_hz) or not totals.closed:
-            return None, {}
-        log.warning("goes on with the totals of its predecessor")
-        return totals, counted
+    def _keep(self) -> None:
+        own = self._own
+        kept = Kept(self._summary.totals(), own.shard.state() if own else None, own.counted() if own else None)
+        self._keeper.keep(checkpoint.to_bytes(kept))

@@ -209,7 +209,8 @@ class IngestActor:
 
     def _begin(self, opening: Opening, since_us: int) -> None:
         names = tuple(self._names)
-        sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, self._config)
+        shard = board.current(self._config).shard_of(self._devices)
+        sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, self._config, shard)
         retained = [arrival for arrival in self._retention.arrivals() if names[arrival.device] in self._devices]
         sending.resume(retained, since_us, self._recent)
         self._sending, self._opening = sending, None

@@ -161,7 +161,7 @@ class PrometheusWriterActor:
         questions |= dict.fromkeys([*topology.ingest_members(config, groups), *topology.store_names(config)], "stats")
         questions |= {topology.SUPERVISOR: "status"}
         if config.fleet_settings is not None:
-            questions[topology.FLEET] = "report"
+            questions |= {topology.FLEET: "report"} | dict.fromkeys(topology.fleet_shard_names(config), "queue")
         if config.replay:
             questions[topology.REPLAY] = "stats"
         answers = self._ask(questions)
@@ -178,6 +178,7 @@ class PrometheusWriterActor:
         actors = self._latest.get(topology.SUPERVISOR, {})
         fleet = self._latest.get(topology.FLEET)
         told = self._held_fleet(fleet.told) if fleet and fleet.told else None
+        adding = [fleet.queue, *map(self._latest.get, topology.fleet_shard_names(config))] if fleet else []
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
         devices = self._devices(list(ingests.values()))
@@ -197,7 +198,7 @@ class PrometheusWriterActor:
             summaries,
             replace(counts, dropped=self._grown(counts.dropped)),
             {**store, "lag_s": lag_s},
-            [queue for ingest in ingests.values() for queue in ingest["queues"]] + ([fleet.queue] if fleet else []),
+            [*(queue for ingest in ingests.values() for queue in ingest["queues"]), *filter(None, adding)],
             {name: entry["restarts"] for name, entry in actors.items()},
             told,
         )

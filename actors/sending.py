@@ -36,10 +36,17 @@ class Sending:
         producer: the name under which batches are sent, the same for both ingests of a pair.
         devices: the names behind the arrivals' device indices.
         opening: what the store said of them, and the epoch.
+        shard: of the sums, that adds them up.
     """
 
     def __init__(
-        self, producer: str, devices: Sequence[str], decode: Decode, opening: Opening, config: PipelineConfig
+        self,
+        producer: str,
+        devices: Sequence[str],
+        decode: Decode,
+        opening: Opening,
+        config: PipelineConfig,
+        shard: int = 0,
     ) -> None:
         limits = config.limits
         self._producer = producer
@@ -64,7 +71,7 @@ class Sending:
             )
             for channel in CHANNELS
         }
-        self._fleet = self._fleet_edge(config)
+        self._fleet = self._fleet_edge(config, shard)
         self.edges = (self._store, *self._channels.values(), *([self._fleet] if self._fleet else []))
 
     def resume(self, retained: Sequence[Arrival], since_us: int, recent: RecentRows) -> None:
@@ -125,12 +132,12 @@ class Sending:
         recent.push(rows, arrivals.newest_us)
         return rows
 
-    def _fleet_edge(self, config: PipelineConfig) -> GatheringEdge | None:
+    def _fleet_edge(self, config: PipelineConfig, shard: int) -> GatheringEdge | None:
         if config.fleet_settings is None:
             return None
         limits = config.limits
         return GatheringEdge(
-            topology.FLEET,
+            topology.adding_up(shard, config),
             "push",
             self._producer,
             self.epoch,

@@ -20,12 +20,13 @@ from actors import board, topology
 from actors.aggregator import PhaseAggregatorActor
 from actors.board import Applied
 from actors.fleet import FleetActor
+from actors.fleet_shard import FleetShardActor
 from actors.ingest import IngestActor
 from actors.prometheus_writer import PrometheusWriterActor
 from actors.replay import ReplayActor
 from actors.timescale_writer import TimescaleWriterActor
 from actors.watch import Watch
-from pipeline.core.assignment import assign
+from pipeline.core.assignment import arranged
 from pipeline.core.change import Change, change, fixed_changes, same_link
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.model import CHANNELS
@@ -87,12 +88,10 @@ class SupervisorActor:
             if refused:
                 return Change(refused=refused)
             config = replace(config, run_us=before.config.run_us)
-            groups = assign(
-                before.groups, [device.name for device in config.devices], config.devices_per_actor, config.shards
-            )
-            found = change(before.config, before.groups, config, groups)
+            applied = Applied(config, *arranged(config, before.groups, before.subtrees))
+            found = change(before.config, before.groups, config, applied.groups)
             if found and not self._stopping.is_set():
-                self._applied = Applied(config, groups)
+                self._applied = applied
                 board.publish(self._applied)
                 self._try_to_carry_out()
             return found
@@ -116,7 +115,7 @@ class SupervisorActor:
                 if name != topology.SUPERVISOR:
                     _kill(name)
             board.clear()
-        self._applied = Applied(config, topology.first_groups(config))
+        self._applied = Applied(config, *arranged(config))
         board.publish(self._applied)
 
     def _run(self) -> None:
@@ -173,6 +172,7 @@ class SupervisorActor:
             if name in hosted and tuple(hosted[name].values()) != devices:
                 self._host(name, devices)
         told = [topology.EXPORTER, *([topology.FLEET] if config.fleet_settings is not None else [])]
+        told += topology.fleet_shard_names(config)
         ray.get([self._watch.handle(name).configure.remote(applied) for name in told], timeout=ASK_S)
         self._carried_out = True
 
@@ -227,6 +227,9 @@ class SupervisorActor:
             for name in [topology.aggregator_name(channel, shard)]
         ]
         fleet = [maker(FleetActor, topology.FLEET, config)] if config.fleet_settings is not None else []
+        fleet += [
+            maker(FleetShardActor, name, shard, config) for shard, name in enumerate(topology.fleet_shard_names(config))
+        ]
         gateway = maker(PrometheusWriterActor, topology.EXPORTER, config, threads=4, node=topology.GATEWAY_NODE)
         ingests = [
             maker(IngestActor, name, name, config, threads=8, apart_from=topology.peer_of(name))
@@ -244,7 +247,8 @@ class SupervisorActor:
         for name in groups:
             members = (name, topology.standby_of(name))
             final["ingests"][name] = sender(ingests[member] for member in members if member in ingests)
-        _answers([topology.FLEET], "stop")  # it hands its last seconds to the store
+        _answers(topology.fleet_shard_names(config), "stop")  # they hand on their last seconds
+        _answers([topology.FLEET], "stop")  # it hands them to the store
         final["stores"] = _answers(topology.store_names(config), "stats")
         for name in topology.running():
             if name != topology.SUPERVISOR:

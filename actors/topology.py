@@ -14,7 +14,7 @@ from typing import Any, Final
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipeline.core.assignment import INGEST, Groups, assign, shard_of
+from pipeline.core.assignment import INGEST, Groups, arranged, shard_of
 from pipeline.core.config import PipelineConfig
 from pipeline.core.model import CHANNELS
 
@@ -67,14 +67,24 @@ def aggregator_of(device: str, channel: str, config: PipelineConfig) -> str:
     return aggregator_name(channel, shard_of(device, config.aggregator_shards))
 
 
-def first_groups(config: PipelineConfig) -> dict[str, tuple[str, ...]]:
-    """Which ingest hosts which devices when a pipeline begins."""
-    return assign({}, [device.name for device in config.devices], config.devices_per_actor, config.shards)
+def fleet_shard_name(shard: int) -> str:
+    """A shard of the sums."""
+    return f"{FLEET}-shard-{shard}"
+
+
+def fleet_shard_names(config: PipelineConfig) -> list[str]:
+    """All shards of the sums; none where whoever combines them adds up everything itself."""
+    return [fleet_shard_name(shard) for shard in range(config.fleet_shards)] if config.fleet_shards > 1 else []
+
+
+def adding_up(shard: int, config: PipelineConfig) -> str:
+    """Who takes the rows of a shard of the sums."""
+    return fleet_shard_name(shard) if config.fleet_shards > 1 else FLEET
 
 
 def ingest_names(config: PipelineConfig) -> list[str]:
     """The ingests of a pipeline that begins."""
-    return list(first_groups(config))
+    return list(arranged(config)[0])
 
 
 def standby_of(ingest: str) -> str:

@@ -10,8 +10,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.config import Device, Fleet
-from pipeline.core.fleet.membership import Place, ratings_a
+from pipeline.core.config import Breaker, Device, Fleet
+from pipeline.core.fleet.checkpoint import Kept, from_bytes, to_bytes
+from pipeline.core.fleet.combiner import Combiner
+from pipeline.core.fleet.membership import Membership, Place, ratings_a
+from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.shard import FleetShard
 from pipeline.core.fleet.summary import Figures, FleetSummary
 from pipeline.core.model import STREAMS, TIMESTAMP
@@ -105,14 +108,22 @@ def cycles(
 
 
 class Run:
-    """A shard and its summary, fed by arrival and asked so often."""
+    """A fleet of one shard, fed by arrival and asked so often."""
 
-    def __init__(self, fleet: Sequence[Device], settings: Fleet | None = None, **told: Any) -> None:
-        breakers = told.pop("breakers", ())
-        settings = settings or Fleet()
-        self.shard = FleetShard(fleet, STREAMS, HZ, settings, **told)
-        ratings = ratings_a(self.shard.membership.places, fleet, breakers)
-        self.summary = FleetSummary(self.shard.membership.places, self.shard.slots, ratings, settings.percentile_s)
+    def __init__(
+        self,
+        fleet: Sequence[Device],
+        settings: Fleet | None = None,
+        breakers: Sequence[Breaker] = (),
+        before: Kept | None = None,
+    ) -> None:
+        settings, before = settings or Fleet(), before or Kept()
+        self.shard = FleetShard(fleet, STREAMS, HZ, settings, before.shard)
+        membership = Membership(fleet, STREAMS, HZ)
+        ratings = ratings_a(membership.places, fleet, breakers)
+        closed = before.totals.closed if before.totals else None
+        self.combiner = Combiner(membership, (0,), settings.shard_wait_s, 0.0, closed)
+        self.summary = FleetSummary(membership.places, self.shard.slots, ratings, settings.percentile_s, before.totals)
         self.figures: list[Figures] = []
 
     def feed(self, given: Cycles, every_s: float = 0.25, rest_s: float = 5.0) -> list[Figures]:
@@ -123,11 +134,31 @@ class Run:
             came = (given.received_us >= now_us - step) & (given.received_us < now_us)
             if came.any():
                 self.shard.push(given.at(came).batch())
-            self.figures += [self.summary.push(part) for part in self.shard.advance(now_us)]
+            for part in parts(self.shard, now_us):
+                self.combiner.push(0, part, 0.0)
+            self.figures += map(self.summary.push, self.combiner.advance(0.0))
         return self.figures
+
+    def carry(self, fleet: Sequence[Device]) -> None:
+        """From now on for these devices."""
+        membership = Membership(fleet, STREAMS, HZ)
+        self.shard.carry(fleet, Fleet())
+        self.combiner.carry(membership, (0,), Fleet().shard_wait_s, 0.0)
+        self.summary.carry(membership.places, np.full(len(membership.places), np.nan))
+
+    def kept(self) -> Kept:
+        """What is kept of it, as bytes and back."""
+        return from_bytes(to_bytes(Kept(self.summary.totals(), self.shard.state(), {})))
 
     def row(self, level: str, name: str, phase: str = "all") -> int:
         return self.shard.membership.places.index(Place(level, name, phase))
+
+
+def parts(shard: FleetShard, now_us: int) -> list[Part]:
+    """What a shard tells, as bytes and back."""
+    names = shard.membership.devices
+    made = [Part(sums, names, shard.delays_us(), shard.excluded.copy()) for sums in shard.advance(now_us)]
+    return [Part.from_bytes(part.to_bytes()) for part in made]
 
 
 def by_second(figures: Iterable[Figures]) -> dict[int, Figures]:

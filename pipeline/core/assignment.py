@@ -1,6 +1,8 @@
-"""Which ingest hosts which devices: whoever has a place keeps it, so that a change touches nobody whom it is not about.
+"""Which ingest hosts which devices, and which shard adds them up: whoever has a place keeps it, so that a change
+touches nobody whom it is not about.
 
-Devices of one ingest share their shards: which those are follows from a device's name alone, whoever hosts it.
+Devices of one ingest share their shards. Those of the store and of the aggregators follow from a device's name alone;
+that of the sums is chosen by rack, for then few places are in more than one.
 
 Must not know: actors, how a device moves.
 """
@@ -8,11 +10,15 @@ Must not know: actors, how a device moves.
 from __future__ import annotations
 
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import Final
 
+from pipeline.core.config import Device, PipelineConfig
+
 Groups = Mapping[str, tuple[str, ...]]  # names of devices, by name of the ingest
+Subtrees = Mapping[str, int]  # shards of the sums, by name of the device
 
 INGEST: Final = "ingest"
 
@@ -22,7 +28,52 @@ def shard_of(device: str, shards: int) -> int:
     return zlib.crc32(device.encode()) % shards
 
 
-def assign(before: Groups, devices: Sequence[str], size: int, shards: Iterable[int] = ()) -> dict[str, tuple[str, ...]]:
+def arranged(
+    config: PipelineConfig, groups: Groups | None = None, subtrees: Subtrees | None = None
+) -> tuple[Groups, Subtrees]:
+    """Who hosts and who adds up the devices of a pipeline, from how it was before."""
+    divided = divide(subtrees or {}, config.devices, config.fleet_shards)
+    names = [device.name for device in config.devices]
+    return assign(groups or {}, names, config.devices_per_actor, config.shards, divided), divided
+
+
+def divide(before: Subtrees, devices: Sequence[Device], shards: int) -> dict[str, int]:
+    """The shard that adds a device up: that of others in its rack, else of its row unless that has its share already.
+
+    A device that stays keeps its shard also where it moves to another rack: sums are exact whoever has which part.
+    """
+    found = {d.name: before[d.name] for d in devices if before.get(d.name, shards) < shards}
+    load = Counter(found.values())
+    racks: dict[tuple[str, str], list[Device]] = defaultdict(list)  # new devices; one without a rack is by itself
+    homes: dict[tuple[str, ...], int] = {}  # the shard of a rack, or the one that a row went to last
+    for device in devices:
+        rack = ("rack", device.rack) if device.rack else ("device", device.name)
+        if device.name in found:
+            homes.setdefault(rack, found[device.name])
+            homes.setdefault(("row", device.site, device.hall, device.row), found[device.name])
+        else:
+            racks[rack].append(device)
+    share = -(-len(devices) // shards)
+    for rack, members in racks.items():
+        row = ("row", members[0].site, members[0].hall, members[0].row)
+        shard = homes.get(rack)
+        if shard is None:
+            shard = homes.get(row)
+            if shard is None or load[shard] + len(members) > share:
+                shard = min(range(shards), key=lambda each: (load[each], each))
+            homes[row] = shard
+        load[shard] += len(members)
+        found |= {device.name: shard for device in members}
+    return found
+
+
+def assign(
+    before: Groups,
+    devices: Sequence[str],
+    size: int,
+    shards: Iterable[int] = (),
+    subtrees: Subtrees | None = None,
+) -> dict[str, tuple[str, ...]]:
     """The ingests and their devices.
 
     Args:
@@ -30,11 +81,12 @@ def assign(before: Groups, devices: Sequence[str], size: int, shards: Iterable[i
         devices: all that are wanted now. New ones fill free places first, then ingests of their own.
         size: how many devices share an ingest.
         shards: into how many shards each kind of receiver is divided; devices of one ingest agree in all of them.
+        subtrees: and in their shard of the sums.
     """
-    kinds = tuple(shards)
+    kinds, divided = tuple(shards), subtrees or {}
 
     def bucket(device: str) -> tuple[int, ...]:
-        return tuple(shard_of(device, kind) for kind in kinds)
+        return *(shard_of(device, kind) for kind in kinds), divided.get(device, 0)
 
     wanted = set(devices)
     groups = {name: [device for device in members if device in wanted][:size] for name, members in before.items()}

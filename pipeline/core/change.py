@@ -42,7 +42,8 @@ class Change:
 
 def fixed_changes(before: PipelineConfig, after: PipelineConfig) -> tuple[str, ...]:
     """The names of the settings that differ and cannot change while a pipeline runs."""
-    return tuple(name for name in _differing(before, after) if name not in CHANGEABLE)
+    shards = ("fleet.shards",) if before.fleet_shards != after.fleet_shards else ()
+    return (*(name for name in _differing(before, after) if name not in CHANGEABLE), *shards)
 
 
 def change(before: PipelineConfig, groups: Groups, after: PipelineConfig, new_groups: Groups) -> Change:

@@ -100,6 +100,8 @@ class Fleet:
     max_offset_s: float = 0.5  # a clock further off is left alone: it is not unsynchronised but wrong
     flush_s: float = 0.2  # how often an ingest hands its rows on: 64 devices are then what Ray still passes inline
     percentile_s: float = DAY_S  # percentiles are over at least so long, and at most twice
+    shards: int = 1  # actors that add up, each its racks: a message takes 1.4 us, so one does for thousands of devices
+    shard_wait_s: float = 15.0  # for a shard that says nothing: as long as it may take to begin on another node
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class PipelineConfig:
             ("devices per actor", self.devices_per_actor),
             ("number of store shards", self.store_shards),
             ("number of aggregator shards", self.aggregator_shards),
+            ("number of fleet shards", self.fleet_shards),
         ):
             if not value > 0:
                 raise InputError(f"the {name} must be above 0, not {value}")
@@ -177,8 +180,13 @@ class PipelineConfig:
         return self.fleet or (Fleet() if len(self.devices) > 1 else None)
 
     @property
+    def fleet_shards(self) -> int:
+        """Into how many shards the sums are divided."""
+        return self.fleet_settings.shards if self.fleet_settings else 1
+
+    @property
     def shards(self) -> tuple[int, int]:
-        """Into how many shards the kinds of receivers are divided."""
+        """Into how many shards the receivers are divided whose shard follows from a device's name."""
         return self.store_shards, self.aggregator_shards
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.core.assignment import assign
+from pipeline.core.assignment import arranged
 from pipeline.core.config import DAY_S, LEVELS, PipelineConfig
 
 FRAME_B: Final = 453  # a frame of three streams in `cycle`, indexes included
@@ -98,7 +98,7 @@ def _warnings(config: PipelineConfig) -> Iterator[str]:
 
 
 def _ingests(config: PipelineConfig) -> int:
-    return len(assign({}, [device.name for device in config.devices], config.devices_per_actor, config.shards))
+    return len(arranged(config)[0])
 
 
 def _some(names: list[str]) -> str:

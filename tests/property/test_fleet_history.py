@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from pipeline.core.config import Fleet
 from pipeline.core.fleet import checkpoint
+from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.percentiles import BUCKETS, GROWTH, QUANTILES, Histograms, quantiles_w
 from pipeline.core.fleet.summary import FleetSummary, Totals
 from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost
-from tests.fleets import START_S, Run, cycles, devices
+from tests.fleets import START_S, START_US, Run, cycles, devices
 
 STEPS = st.lists(
     st.tuples(st.sampled_from([1, 1, 1, 2, 59, 60, 500, 901]), st.integers(-50, 50), st.integers(0, 3)), max_size=40
@@ -72,18 +73,15 @@ def test_a_successor_goes_on_with_energy_and_percentiles() -> None:
     """The process ends in the middle; rows are sent again from before the second that was told last."""
     fleet = devices(2, 2)
     rng = np.random.default_rng(3)
-    given = cycles(fleet, rng.uniform(0, 9000, (4, 60 * 12, 3)))
+    begin_us = START_US + rng.integers(0, 33_333, 4)  # a cycle reaches from one second into the next
+    given = cycles(fleet, rng.uniform(0, 9000, (4, 60 * 12, 3)), begin_us)
     whole = Run(fleet)
     whole.feed(given)
     first = Run(fleet)
     cut_us = (START_S + 6) * 1_000_000 + 400_000
     first.feed(given.at(given.received_us < cut_us), rest_s=0)
-    kept, counted_until = checkpoint.from_bytes(checkpoint.to_bytes(first.summary.totals(), {"ingest-0": (7, 9)}))
-    assert counted_until == {"ingest-0": (7, 9)}
-    after = Run(fleet, closed=kept.closed)
-    places, slots = after.shard.membership.places, after.shard.slots
-    after.summary = FleetSummary(places, slots, np.full(len(places), np.nan), Fleet().percentile_s, kept)
-    again = given.at(given.received_us >= cut_us - 5_000_000)
+    after = Run(fleet, before=first.kept())
+    again = given.at(given.received_us >= cut_us - 6_000_000)
     counted = again.received_us < cut_us
     after.shard.push(again.at(counted).batch(), counted=True)
     after.feed(again.at(~counted))
@@ -113,9 +111,8 @@ def test_devices_come_and_go_and_the_others_notice_nothing(racks: tuple[int, int
     cut_us = (START_S + 4) * 1_000_000 + 370_000
     run = Run(devices(racks[0], 2))
     run.feed(given.at(given.received_us < cut_us), rest_s=0)
-    run.shard.carry(devices(racks[1], 2)[::-1], Fleet())  # in another order too
-    places = run.shard.membership.places
-    run.summary.carry(places, np.full(len(places), np.nan))
+    run.carry(devices(racks[1], 2)[::-1])  # in another order too
+    places = run.summary.places
     run.feed(given.at(given.received_us >= cut_us))
     whole = Run(devices(3, 2))
     whole.feed(given)
@@ -157,8 +154,8 @@ def test_bytes_that_are_no_totals(data: bytes) -> None:
 
 def test_totals_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     totals = Totals((), 0, 60, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32))
-    monkeypatch.setattr(checkpoint, "VERSION", 2)
-    data = checkpoint.to_bytes(totals, {})
+    monkeypatch.setattr(checkpoint, "VERSION", 3)
+    data = checkpoint.to_bytes(Kept(totals))
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="version 2, this program reads 1"):
+    with pytest.raises(ValueError, match="version 3, this program reads 2"):
         checkpoint.from_bytes(data)

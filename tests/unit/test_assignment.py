@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from pipeline.core.assignment import assign, shard_of
+from pipeline.core.assignment import arranged, assign, divide, shard_of
+from pipeline.core.config import Device, Fleet, PipelineConfig
 
 
 def devices(count: int) -> list[str]:
@@ -83,3 +84,53 @@ def test_a_shard_does_not_depend_on_the_process() -> None:
         for _ in range(2)
     }
     assert outputs == {f"{[shard_of(f'pdu{n}', 7) for n in range(50)]}\n"}
+
+
+def rows(rows: int, racks: int, each: int = 2) -> tuple[Device, ...]:
+    """So many racks of so many devices in each row."""
+    return tuple(
+        Device(f"w{row}-r{rack}-{n}", f"tcp://w{row}r{rack}:{n + 1}", rack=f"w{row}-r{rack}", row=f"w{row}")
+        for row in range(rows)
+        for rack in range(racks)
+        for n in range(each)
+    )
+
+
+def loads(divided: dict[str, int], shards: int) -> list[int]:
+    return [list(divided.values()).count(shard) for shard in range(shards)]
+
+
+@pytest.mark.parametrize("shape", [(4, 10, 2), (3, 10, 2), (1, 8, 3), (7, 3, 1)])
+def test_racks_are_whole_rows_stay_together_where_balance_permits(shape: tuple[int, int, int]) -> None:
+    devices = rows(*shape)
+    divided = divide({}, devices, 2)
+    racks = {device.rack: {divided[d.name] for d in devices if d.rack == device.rack} for device in devices}
+    assert all(len(shards) == 1 for shards in racks.values())
+    assert max(loads(divided, 2)) - min(loads(divided, 2)) <= shape[2]
+    split = [row for row in range(shape[0]) if len({divided[d.name] for d in devices if d.row == f"w{row}"}) > 1]
+    assert len(split) <= 1
+    assert divided == divide({}, devices, 2)
+
+
+def test_whoever_has_a_shard_keeps_it_and_a_new_device_joins_its_rack() -> None:
+    before = divide({}, rows(2, 4), 2)
+    new = Device("new", "tcp://new:1", rack="w1-r0", row="w1")
+    other = Device("other", "tcp://other:1", rack="w9-r0", row="w9")
+    after = divide(before, (new, other, *rows(2, 4)[4:]), 2)  # and two racks of the first row go
+    assert all(after[name] == before[name] for name in before.keys() & after.keys())
+    assert after["new"] == before["w1-r0-0"]
+    assert after["other"] == before["w0-r3-0"], "where there is room"
+
+
+def test_devices_without_racks_are_divided_too_and_a_single_shard_has_all() -> None:
+    plain = tuple(Device(name, f"tcp://{name}:1") for name in devices(9))
+    assert sorted(loads(divide({}, plain, 3), 3)) == [3, 3, 3]
+    assert set(divide({}, plain, 1).values()) == {0}
+
+
+def test_devices_of_an_ingest_share_their_shard_of_the_sums() -> None:
+    config = PipelineConfig(rows(4, 3), "", 0, devices_per_actor=5, fleet=Fleet(shards=3), store_shards=2)
+    groups, divided = arranged(config)
+    for members in groups.values():
+        assert len({divided[device] for device in members}) == 1
+    assert sorted(device for members in groups.values() for device in members) == sorted(divided)

@@ -32,7 +32,7 @@ def told(lost: int | None = None) -> Told:
     excluded[0, 1] = 7
     return Told(
         run.summary.places, run.summary.ratings_a, figures, run.summary.quantiles_w(), NOW_US, run.shard.membership.devices,
-        run.shard.offsets_us(), excluded,
+        run.combiner.offsets_us(), excluded,
     )  # fmt: skip
 
 

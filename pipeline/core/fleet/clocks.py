@@ -50,11 +50,6 @@ class Clocks:
         least = self._least[recent].min(axis=0, initial=_NONE)
         return np.where(least == _NONE, np.nan, least.astype(np.float64))
 
-    def offsets_us(self) -> NDArray[np.float64]:
-        """How far each device's clock is ahead of the fleet's; NaN where it is unknown."""
-        delays = self.delays_us()
-        return fleet_delay_us(delays) - delays
-
 
 def fleet_delay_us(delays_us: NDArray[np.float64]) -> float:
     """The median of the devices' delays; 0 where none is known."""

@@ -6,6 +6,7 @@ Must not know: Ray, clocks (`now` comes in), what is told of the sums.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -37,6 +38,23 @@ UNKNOWN: Final = "unknown"  # no real power, or an impossible one
 REASONS: Final = (LATE, AHEAD, UNTIMED, UNKNOWN)
 
 
+RETELL_S: Final = 3  # a successor tells so many seconds again: cycles reach from one into the next, and what was told
+# last may have died with those whom it was told. What senders retain reaches further back.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShardState:
+    """What of a shard must outlive its process.
+
+    `closed`: the last second that it told. `excluded`: counts of rows, shape (REASONS, devices).
+    """
+
+    closed: int
+    slots: int
+    devices: tuple[str, ...]
+    excluded: Ints
+
+
 def slots_of(mains_hz: float) -> int:
     """Slots of the grid in a second."""
     return min(MOST_SLOTS, max(1, round(mains_hz)))
@@ -50,7 +68,7 @@ class FleetShard:
         streams: the pipeline's.
         mains_hz: cycles a second, which is also how many slots the grid has.
         settings: how long to wait, whether to correct clocks.
-        closed: the last second that a predecessor told.
+        before: the state to go on from.
     """
 
     def __init__(
@@ -59,29 +77,39 @@ class FleetShard:
         streams: Sequence[str],
         mains_hz: float,
         settings: Fleet,
-        closed: int | None = None,
+        before: ShardState | None = None,
     ) -> None:
         self._streams, self._mains_hz = streams, mains_hz
         self.membership = membership = Membership(devices, streams, mains_hz)
         self.slots = slots_of(mains_hz)
         self._settings = settings
+        closed = before.closed - RETELL_S if before else None
         self._grid = Concentrator(membership.period_us, self.slots, OPEN_S, closed)
         self._clocks = Clocks(len(membership.devices))
+        self._fleet_delay_us: float | None = None
         self._shift_us = np.zeros(len(membership.devices), np.int64)
         self._peaks = Greatest(len(membership.member_keys))
-        self._begun = closed is not None
+        self._peaks_since: int | None = None
+        self._begun = before is not None
         self.excluded = np.zeros((len(REASONS), len(membership.devices)), np.int64)
+        if before is not None:
+            self.excluded = carried(before.excluded, origins(membership.devices, before.devices), 0)
 
-    @property
-    def closed(self) -> int | None:
-        """The last second that was told; None before the first row."""
-        return self._grid.closed
+    def state(self) -> ShardState | None:
+        """What a successor goes on from; None before the first row."""
+        if self._grid.closed is None:
+            return None
+        return ShardState(self._grid.closed, self.slots, self.membership.devices, self.excluded.copy())
+
+    def keep_time(self, fleet_delay_us: float) -> None:
+        """The fleet's time, by the delay of its median device: where this shard is not all of it, it cannot know."""
+        self._fleet_delay_us = fleet_delay_us
 
     def push(self, batch: pa.RecordBatch, counted: bool = False) -> None:
         """Take in rows with `KEYS` and those of `FIGURES` that hold anything.
 
         Args:
-            counted: a predecessor had them: what is late among them was told.
+            counted: a predecessor had them: what is late among them was told, what is excluded was counted.
         """
         series = self.membership.series(batch)
         known = np.flatnonzero(series >= 0)
@@ -93,7 +121,7 @@ class FleetShard:
         power_w, current_a = self._figures(batch, known, series)
         possible = np.abs(power_w) <= LARGEST_W  # also False for NaN
         start_us = time_us + self._shift_us[device]
-        ahead = own & (start_us - received_us + fleet_delay_us(self._clocks.delays_us()) > AHEAD_US)
+        ahead = own & (start_us - received_us + self._delay_us(self.delays_us()) > AHEAD_US)
         usable = own & possible & ~ahead
         current_known = (current_a >= 0) & (current_a <= LARGEST_A)
         rows = Rows(
@@ -104,31 +132,35 @@ class FleetShard:
             np.where(current_known, np.rint(np.where(current_known, current_a, 0) * 1000), -1).astype(np.int64)[usable],
         )
         late, beyond = self._grid.push(rows)
+        if counted:
+            return
         chosen = device[usable]
-        if not counted:
-            self._exclude(LATE, chosen[late])
+        self._exclude(LATE, chosen[late])
         self._exclude(AHEAD, np.concatenate([device[ahead & possible], chosen[beyond]]))
         self._exclude(UNTIMED, device[~own])
         self._exclude(UNKNOWN, device[own & ~possible])
 
     def advance(self, now_us: int) -> list[Sums]:
         """The sums of all seconds that were waited for long enough. `now_us` is by the clock that gave `received`."""
-        delays_us = self._clocks.delays_us()
+        delays_us = self.delays_us()
+        fleet_us = self._delay_us(delays_us)
         if self._settings.correct_clocks:
-            self._correct(fleet_delay_us(delays_us) - delays_us)
+            self._correct(fleet_us - delays_us)
         if self._grid.closed is None:
             return []
-        there_us = now_us - fleet_delay_us(delays_us)  # as the fleet's clocks have it
+        there_us = now_us - fleet_us  # as the fleet's clocks have it
         until = int((there_us - self._settings.wait_s * 1e6) // 1_000_000)
         found = []
         first = self._grid.closed + 1
         open_until = min(until, first + OPEN_S + 1)  # behind it and before the last one there can be nothing
         for second in (*range(first, open_until), *range(max(open_until, until - 1), until)):
             cells = self._grid.close(second)
+            self._peaks_since = second if self._peaks_since is None else self._peaks_since
             members = sums.of_members(self.membership, cells)
             own_peak = np.where(members.present > 0, members.power_mw, NONE).max(axis=1, initial=NONE)
             peaks_mw = self._peaks.push(second, own_peak)
-            part = sums.of_places(self.membership, cells, members, np.where(peaks_mw == NONE, 0, peaks_mw))
+            own_peaks_mw = np.where(peaks_mw == NONE, 0, peaks_mw)
+            part = sums.of_places(self.membership, cells, members, own_peaks_mw, self._peaks_since)
             self._begun = self._begun or bool(part.covered.any())
             if self._begun:  # before the first cycle there is nothing to tell
                 found.append(part)
@@ -145,9 +177,12 @@ class FleetShard:
         self.excluded = carried(self.excluded, origin, 0)
         self.membership, self._settings = now, settings
 
-    def offsets_us(self) -> NDArray[np.float64]:
-        """How far each device's clock is ahead of the fleet's, in the order of the devices; NaN where unknown."""
-        return self._clocks.offsets_us()
+    def delays_us(self) -> NDArray[np.float64]:
+        """The least delay of each device, in their order; NaN where unknown."""
+        return self._clocks.delays_us()
+
+    def _delay_us(self, delays_us: NDArray[np.float64]) -> float:
+        return fleet_delay_us(delays_us) if self._fleet_delay_us is None else self._fleet_delay_us
 
     def _figures(
         self, batch: pa.RecordBatch, known: Ints, series: Ints

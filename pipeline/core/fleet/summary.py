@@ -21,7 +21,7 @@ from pipeline.core.fleet.concentrator import SLOT, Ints
 from pipeline.core.fleet.membership import ALL, Place, origins
 from pipeline.core.fleet.percentiles import Histograms, quantiles_w
 from pipeline.core.fleet.sums import ENERGY_SPLIT, Sums
-from pipeline.core.fleet.windows import NONE, Greatest, LeastOfMost
+from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost
 
 Floats = NDArray[np.float64]
 CONTINUOUS: Final = 0.8  # of its rating a breaker carries for hours
@@ -131,8 +131,10 @@ class FleetSummary:
         current_a[(present == 0) | (sums.dark > 0) | self._together] = np.nan
         greatest = np.where(sums.present > 0, sums.power_mw, NONE).max(axis=1, initial=NONE)
         least = np.where(alike, sums.power_mw, np.iinfo(np.int64).max).min(axis=1)
-        peak_w = _watts(self._peaks.push(sums.second, greatest))
-        member_peaks_w = sums.peaks_mw / 1000
+        peaks = together = self._peaks.push(sums.second, greatest)
+        if (sums.peaks_since > sums.second - WINDOWS_S[-1]).any():  # nobody knows the members' peaks before that
+            together = self._peaks.since(sums.peaks_since)
+        peak_w, together_w, member_peaks_w = _watts(peaks), _watts(together), sums.peaks_mw / 1000
         if sums.second // self._period_s != self._period:
             skipped = sums.second // self._period_s - self._period > 1
             emptied = Histograms(len(self.places))
@@ -149,7 +151,7 @@ class FleetSummary:
             np.where(present > 0, sums.mean_power_mw / 1000, np.nan),
             peak_w,
             _watts(self._troughs.push(sums.second, least, count)),
-            np.divide(peak_w, member_peaks_w, out=np.full(peak_w.shape, np.nan), where=member_peaks_w > 0),
+            np.divide(together_w, member_peaks_w, out=np.full(peak_w.shape, np.nan), where=member_peaks_w > 0),
             current_a,
             self._imbalance(current_a, present),
             utilisation,

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from pipeline.core.fleet.concentrator import SLOT, Cells, Ints
-from pipeline.core.fleet.membership import Membership, Place
+from pipeline.core.fleet.membership import Membership, Place, origins
 
 ENERGY_SPLIT: Final = 1_000_000  # energy is held as (whole, rest): an int64 would overflow at 150 MW
 
@@ -29,7 +29,8 @@ class Sums:
     (whole, rest) with whole * ENERGY_SPLIT + rest in milliwatts times 1/slots microseconds. `covered`: time that cycles
     cover, in units of `concentrator.SLOT`, summed over members, shape (places,). `dark`: members of whose current
     something was unknown, shape (places,). `peaks_mw`: for each window the sum of the members' own peaks, shape
-    (places, windows). `members`: how many there are.
+    (places, windows); `peaks_since`: the second from which on they are known, shape (places,). `members`: how many
+    there are.
     """
 
     second: int
@@ -44,9 +45,10 @@ class Sums:
     covered: Ints
     dark: Ints
     peaks_mw: Ints
+    peaks_since: Ints
 
 
-SUMMED: Final = ("members", *Sums.__slots__[3:])  # what of two parts is added up
+SUMMED: Final = ("members", *Sums.__slots__[3:-1])  # what of two parts is added up
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,11 +66,12 @@ def of_members(membership: Membership, cells: Cells) -> Members:
     return Members(membership.members.sum(power_mw) * present, present)
 
 
-def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: Ints) -> Sums:
+def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: Ints, peaks_since: int) -> Sums:
     """The sums of a second.
 
     Args:
         peaks_mw: each member's own peak in each window, 0 where it has none, shape (members, windows).
+        peaks_since: the second from which on these are known.
     """
     standing, of_series = membership.standing, membership.members
     energy, covered = cells.energy.sum(axis=1), cells.covered.sum(axis=1)  # of a series, a second fits
@@ -91,26 +94,31 @@ def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: 
         standing.sum(of_series.sum(covered) // np.maximum(sizes, 1)),
         standing.sum(dark),
         standing.sum(peaks_mw),
+        np.full(len(membership.places), peaks_since, np.int64),
     )
 
 
-def combined(parts: Sequence[Sums]) -> Sums:
-    """The same second of several parts of a fleet as one: places that are in several are added up.
+def combined(parts: Sequence[Sums], places: Sequence[Place]) -> Sums:
+    """The same second of several parts of a fleet as one: what several of them tell of a place is added up.
+
+    Args:
+        places: those of the answer, in their order; of one that no part has everything is 0.
 
     Raises:
         ValueError: they are not of one second.
     """
     if len({part.second for part in parts}) != 1:
         raise ValueError("only parts of one second can be combined")
-    places = tuple(dict.fromkeys(place for part in parts for place in part.places))
-    row = {place: index for index, place in enumerate(places)}
-    totals = {}
-    for name in SUMMED:
-        total = np.zeros((len(places), *getattr(parts[0], name).shape[1:]), np.int64)
-        for part in parts:
-            total[[row[place] for place in part.places]] += getattr(part, name)
-        totals[name] = total
-    return Sums(parts[0].second, places, **totals)
+    totals = {
+        name: np.zeros((len(places), *getattr(parts[0], name).shape[1:]), np.int64) for name in (*SUMMED, "peaks_since")
+    }
+    for part in parts:
+        origin = origins(places, part.places)
+        mine, theirs = np.flatnonzero(origin >= 0), origin[origin >= 0]
+        for name in SUMMED:
+            totals[name][mine] += getattr(part, name)[theirs]
+        totals["peaks_since"][mine] = np.maximum(totals["peaks_since"][mine], part.peaks_since[theirs])
+    return Sums(parts[0].second, tuple(places), **totals)
 
 
 def _mean(amount: Ints, covered: Ints, length: int) -> tuple[Ints, Ints]:

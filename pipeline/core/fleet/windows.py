@@ -28,7 +28,15 @@ class Greatest:
         _clear(self._values, self._second, second, NONE)
         self._values[second % len(self._values)] = values
         self._second = second
-        return np.stack([self._values[_recent(second, window)].max(axis=0) for window in WINDOWS_S], axis=1)
+        return _greatest(self._values, second)
+
+    def since(self, first: Ints) -> Ints:
+        """As `push` answered, but of the seconds from `first` on, a second for each row."""
+        if self._second is None:
+            return np.full((len(first), len(WINDOWS_S)), NONE, np.int64)
+        longest = len(self._values)
+        seconds = self._second - (self._second - np.arange(longest)) % longest
+        return _greatest(np.where(seconds[:, None] >= first, self._values, NONE), self._second)
 
     def carry(self, origin: Ints) -> None:
         """From now on for other rows: `origin` says where each was among those before."""
@@ -65,6 +73,10 @@ class LeastOfMost:
     def carry(self, origin: Ints) -> None:
         """From now on for other rows: `origin` says where each was among those before."""
         self._values, self._members = (carried(ring, origin, 0) for ring in (self._values, self._members))
+
+
+def _greatest(ring: Ints, second: int) -> Ints:
+    return np.stack([ring[_recent(second, window)].max(axis=0) for window in WINDOWS_S], axis=1)
 
 
 def _recent(second: int, window: int) -> slice | Ints:

@@ -1,0 +1,71 @@
+"""The rows of a shard as ingests send them: each batch counts once, whichever process of the shard took it.
+
+Must not know: actors, clocks (`now_us` and the monotonic `now_s` come in), where its state is kept.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline.core.delivery import FENCED, Inbox, furthest
+from pipeline.core.envelope import rows_from_bytes
+from pipeline.core.fleet.checkpoint import Counted
+from pipeline.core.fleet.part import Part
+from pipeline.core.fleet.shard import FleetShard
+from pipeline.core.retention import is_retained
+
+ADVANCE_S: Final = 0.2  # how often it looks whether a second is complete
+CATCH_UP_S: Final = 10.0  # a restarted one waits so long for what the ingests send again, before it tells a second
+CAUGHT_UP_US: Final = 1_500_000
+
+
+class ShardIntake:
+    """Mutators: `push`, `advance`, `finish`, and those of `shard`.
+
+    Args:
+        counted: the batches that a predecessor has taken.
+    """
+
+    def __init__(self, shard: FleetShard, counted: Counted, now_s: float) -> None:
+        self.shard = shard
+        self.batches = 0
+        self._counted = counted
+        self._behind = set(counted)  # producers that have not sent again yet what we had when we died
+        self._catch_up_until_s = now_s + CATCH_UP_S
+        self._next_s = now_s
+        self._inbox = Inbox()
+
+    def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes, now_us: int) -> int:
+        """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
+        if self._inbox.replaced(producer, epoch):
+            return FENCED
+        if self._inbox.accept(producer, epoch, number, after, oldest):
+            rows = rows_from_bytes(data)
+            self.shard.push(rows, is_retained(rows) or (epoch, number) < self._counted.get(producer, (-1, 0)))
+            newest_us = int(rows.column("received").view(pa.int64()).to_numpy().max(initial=0))
+            if newest_us > now_us - CAUGHT_UP_US:
+                self._behind.discard(producer)
+            self.batches += 1
+        return self._inbox.expected(producer)
+
+    def advance(self, now_s: float, now_us: int) -> list[Part]:
+        """The seconds that are complete."""
+        if now_s < self._next_s or (self._behind and now_s <= self._catch_up_until_s):
+            return []
+        self._next_s = now_s + ADVANCE_S
+        return self._parts(now_us)
+
+    def finish(self, now_us: int, wait_s: float) -> list[Part]:
+        """The seconds that are still waited for, the present one too."""
+        return self._parts(now_us + int(wait_s * 1e6) + 1_000_000)
+
+    def counted(self) -> Counted:
+        """The batches taken; while what the predecessor had is sent again, the inbox stands behind it."""
+        return furthest(self._counted, self._inbox.positions())
+
+    def _parts(self, now_us: int) -> list[Part]:
+        shard = self.shard
+        found = shard.advance(now_us)
+        return [Part(s, shard.membership.devices, shard.delays_us(), shard.excluded.copy()) for s in found]

@@ -90,8 +90,11 @@ class FleetActor:
 
     def combine(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Take a shard's part of a second, as `push` takes rows."""
+        known = self._inbox.positions().get(producer)
         if self._inbox.replaced(producer, epoch):
             return FENCED
+        if known is None or known[0] < epoch:  # it began anew, and may be another actor of the same name
+            self._handles.pop(producer, None)
         if self._inbox.accept(producer, epoch, number, after, oldest):
             self._combiner.push(self._shards[producer], Part.from_bytes(data), time.monotonic())
         self._advance()
@@ -146,6 +149,7 @@ class FleetActor:
                 self._combiner.offsets_us(),
                 self._combiner.excluded.copy(),
                 self._unwritten_s,
+                self._combiner.missed_s.copy(),
             )
         if seconds:
             self._keep_time()

@@ -130,6 +130,19 @@ def test_other_keys_of_a_fleet_file_reach_it() -> None:
     assert file["storage"] == {"spool_bytes": "8GiB", "keep_cycles_s": "1d"}
 
 
+@pytest.mark.parametrize(
+    ("values", "shards"),
+    [
+        ({}, 1),
+        (setting("sizing/devices", 4096), 1),
+        (setting("sizing/devices", 10_000), 4),  # the next step is 16,384
+        (setting("fleet", {"fleet": {"shards": 2, "wait_s": 2}}), 2),
+    ],
+)
+def test_the_sums_of_many_devices_are_divided(values: dict[str, Any], shards: int) -> None:
+    assert yaml.safe_load(fleet_file(render(values)))["fleet"]["shards"] == shards
+
+
 # ---------------------------------------------------------------------------------------------------------- what it asks for
 
 # Requests of pods that other charts make, as our values set them: what is set there is what those charts use. Their

@@ -1,4 +1,4 @@
-"""A fleet from its file to the sums: in the metrics, the status and the database, through the death of its actor."""
+"""A fleet from its file to the sums: in the metrics, the status and the database, through the death of its actors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def energy_j(device: NDArray[np.float64], second_s: NDArray[np.float64]) -> NDAr
 
 
 @pytest.mark.timeout(400)
-def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actor(
+@pytest.mark.parametrize("victims", [["FleetActor"], ["FleetShardActor", "FleetActor"]], ids=["1 shard", "2 shards"])
+def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actors(
+    victims: list[str],
     start: Callable[..., Any],
     publish: Callable[[int], list[str]],
     public_folder: Path,
@@ -38,46 +40,61 @@ def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actor(
     port: int,
     until_true: Callable[..., Any],
 ) -> None:
-    endpoints = publish(4)
+    endpoints = publish(5)
     devices = [{"id": f"d{n}", "endpoint": endpoint, "rack": f"r{n % 2}"} for n, endpoint in enumerate(endpoints)]
     file = tmp_path / "fleet.yaml"
-    file.write_text(
-        yaml.safe_dump(
-            {
-                "http": {"port": port},
-                "topology": {"site": {"hall": {"row": ["r{0..1}"]}}},
-                "defaults": {"breaker_a": 60, "feed": "A"},
-                "devices": devices,
-                "devices_per_actor": 2,
-                "spool_dir": "spool",
-            }
-        )
-    )
+
+    def write(count: int) -> None:
+        document = {
+            "http": {"port": port},
+            "topology": {"site": {"hall": {"row": ["r{0..1}"]}}},
+            "defaults": {"breaker_a": 60, "feed": "A"},
+            "devices": devices[:count],
+            "devices_per_actor": 2,
+            "fleet": {"shards": len(victims)},
+            "spool_dir": "spool",
+        }
+        file.write_text(yaml.safe_dump(document))
+
+    write(4)
     with embedded.postgres(public_folder) as dsn:
         run = start("run", "-c", str(file), at=port, KARMAN_DSN=dsn)
         run.ready()
 
+        seen = [0.0]
+
         def told() -> float:
             found = SITE_ENERGY.search(run.get("/metrics") or "")
-            return float(found[1]) if found else 0.0
+            if found:
+                seen.append(float(found[1]))
+            return seen[-1]
 
-        def whole() -> Any:
+        def whole(count: int = 4) -> Any:
             site = run.status().get("fleet", {}).get("site", {}).get("site", {})
-            return site.get("members_present") == 4 and site
+            return site.get("members_present") == count and site
 
         site = until_true(whole, 60)
         assert (site["members"], site["real_power_w"] > 0, site["breaker_headroom_a"] > 0) == (4, True, True)
         assert all(abs(device["clock_offset_s"]) < 0.1 for device in run.status()["devices"].values())
-        before = until_true(lambda: told() > 60_000 and told(), 60)
-        victim = run.actor("FleetActor")
-        victim.kill()
-        until_true(lambda: run.actor("FleetActor").pid != victim.pid, 30)
-        until_true(lambda: told() > before + 30_000, 60)
+        until_true(lambda: told() > 60_000, 60)
+        for name in victims:
+            victim = run.actor(name)
+            victim.kill()
+            killed_at_j = told()
+            until_true(lambda name=name, victim=victim: run.actor(name).pid != victim.pid, 30)
+            until_true(lambda killed_at_j=killed_at_j: told() > killed_at_j + 30_000, 60)
+        write(5)
+        until_true(lambda: whole(5), 60)
+        grown_at_j = told()
+        until_true(lambda: told() > grown_at_j, 60)
+        assert seen == sorted(seen), "no counter goes back"
+        shards = {name for name in run.status()["actors"] if name.startswith("fleet-shard-")}
+        assert shards == ({"fleet-shard-0", "fleet-shard-1"} if len(victims) > 1 else set())
         assert run.end() == 0, run.output()
         with psycopg.connect(dsn) as connection:
             cycles = np.array(
                 connection.execute(
-                    "SELECT d.id, s.id, extract(epoch FROM time)::float8, a_real_power_w FROM cycle c"
+                    "SELECT substr(d.name, 2)::int, s.id, extract(epoch FROM time)::float8, a_real_power_w FROM cycle c"
                     " JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id WHERE s.name = ANY(%s)"
                     " ORDER BY time",
                     [list(STREAMS)],
@@ -85,7 +102,7 @@ def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actor(
                 np.float64,
             )
             rows = connection.execute(
-                "SELECT extract(epoch FROM time)::bigint, members_present, coverage_ratio, real_power_w, energy_j"
+                "SELECT extract(epoch FROM time)::bigint, members, members_present, coverage_ratio, energy_j"
                 " FROM fleet_1s WHERE level = 'site' AND phase = 'all' ORDER BY time"
             ).fetchall()
             parts = connection.execute(
@@ -94,11 +111,17 @@ def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actor(
             ).fetchall()
     seconds = [second for second, *_ in rows]
     assert all(after == before + 1 for before, after in pairwise(seconds)), "no second is missing"
-    covered = [(second, told_j) for second, present, coverage, _, told_j in rows if present == 4 and coverage == 1.0]
-    assert len(covered) >= len(rows) - 6  # at the beginning and the end, and nothing when the actor died
-    at = np.array([second for second, _ in covered], np.float64)
     streams = {(device, stream) for device, stream, *_ in cycles.tolist()}
-    assert len(streams) == 12
-    offline_j = sum(energy_j(cycles[(cycles[:, 0] == d) & (cycles[:, 1] == s)][:, 2:], at) for d, s in streams)
-    assert np.array([told_j for _, told_j in covered]) == pytest.approx(offline_j, rel=1e-5)
+    assert len(streams) == 15
+    for size in (4, 5):
+        of_size = [row for row in rows if row[1] == size]
+        covered = [
+            (second, told_j) for second, _, present, coverage, told_j in of_size if (present, coverage) == (size, 1)
+        ]
+        assert len(covered) >= len(of_size) - 6  # at the beginning and the end, and nothing when an actor died
+        at = np.array([second for second, _ in covered], np.float64)
+        offline_j = sum(
+            energy_j(cycles[(cycles[:, 0] == d) & (cycles[:, 1] == s)][:, 2:], at) for d, s in streams if d < size
+        )
+        assert np.array([told_j for _, told_j in covered]) == pytest.approx(offline_j, rel=1e-5)
     assert all(racks == pytest.approx(site, rel=1e-12) for _, racks, site in parts)

@@ -19,6 +19,7 @@ ACTORS = [
     "PrometheusWriterActor",
     "SupervisorActor",
     "ReplayActor",
+    "FleetActor",
 ]
 
 

@@ -144,8 +144,8 @@ def test_a_shard_that_dies_costs_nothing(seed: int, cut_us: int, kept_us: int) -
     several.feed(given.at(before >= cut_us))
     same(several.figures, one.figures, [name for name in EXACT if name != "coincidence"])
     assert np.array_equal(several.summary.quantiles_w(), one.summary.quantiles_w(), equal_nan=True)
-    for each in several.figures:
-        assert not (each.coincidence > 1.0 + 1e-9).any()
+    for each, alone in zip(several.figures, one.figures, strict=True):  # above 1 only by a member that feeds back
+        assert not ((each.coincidence > 1.0 + 1e-9) & (alone.coincidence <= 1.0)).any()
 
 
 def test_whoever_combines_may_die_and_counts_no_second_twice() -> None:
@@ -201,6 +201,9 @@ def test_a_shard_that_is_away_is_waited_for_then_missing_and_never_counted_as_ze
     ).all()
     assert (gone.trough_w[site] == [12_000.0, 24_000.0, 24_000.0]).all(), "and is no dip"
     assert gone.total_energy_j[mine] == figures[9].total_energy_j[mine] > 0
+    missed_s = several.combiner.missed_s
+    assert 5 <= missed_s[lost] < 12
+    assert missed_s[1 - lost] == 0
     back = figures[20]
     assert (back.present[site], back.power_w[site], back.coincidence[site, 0]) == (8, 24_000.0, 1.0)
     assert (np.diff([each.total_energy_j[site] for each in several.figures[:24]]) > 0).all()

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pipeline.core.balance import joined
 from pipeline.core.change import Change, change, fixed_changes, same_link
-from pipeline.core.config import Device, PipelineConfig
+from pipeline.core.config import Device, Fleet, PipelineConfig
 from pipeline.core.model import Tally
 
 DEVICES = tuple(Device(f"d{n}", f"tcp://x:{n + 1}") for n in range(4))
@@ -42,6 +42,8 @@ def test_what_cannot_change_is_named_without_its_value() -> None:
     after = replace(CONFIG, dsn="postgresql://u:other@h/d", store_shards=2, devices=DEVICES[:1], devices_per_actor=3)
     assert fixed_changes(CONFIG, after) == ("dsn", "store_shards")
     assert fixed_changes(CONFIG, replace(CONFIG, grafana_url="https://g", run_us=7)) == ()
+    assert fixed_changes(CONFIG, replace(CONFIG, fleet=Fleet(wait_s=2.0))) == ()
+    assert fixed_changes(CONFIG, replace(CONFIG, fleet=Fleet(shards=2))) == ("fleet.shards",)
     assert change(CONFIG, {}, replace(CONFIG, devices_per_actor=3), {}).settings == ("devices_per_actor",)
 
 

@@ -32,7 +32,7 @@ def told(lost: int | None = None) -> Told:
     excluded[0, 1] = 7
     return Told(
         run.summary.places, run.summary.ratings_a, figures, run.summary.quantiles_w(), NOW_US, run.shard.membership.devices,
-        run.combiner.offsets_us(), excluded,
+        run.combiner.offsets_us(), excluded, 0, run.combiner.missed_s,
     )  # fmt: skip
 
 
@@ -91,6 +91,7 @@ def test_gauges_go_when_nothing_new_is_told_and_counters_stay(age_us: int, gauge
         families.DELAY.name,
         families.EXCLUDED.name,
         families.UNWRITTEN.name,
+        families.MISSED.name,
     }
     assert (fleet == staying) is not gauges
     assert fleet >= staying

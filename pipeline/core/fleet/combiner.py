@@ -44,6 +44,7 @@ class Combiner:
         self._closed = closed
         self._delays_us = np.full(len(membership.devices), np.nan)
         self.excluded = np.zeros((len(REASONS), len(membership.devices)), np.int64)
+        self.missed_s = dict.fromkeys(sorted(shards), 0)  # seconds that were told while a shard's part was to come
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -74,6 +75,8 @@ class Combiner:
                 break
             found.append(self._one(list(self._waiting.pop(second).values())))
             self._closed = second
+            for shard, told in self._told.items():
+                self.missed_s[shard] += told < second
         return found
 
     def carry(self, membership: Membership, shards: Collection[int], wait_s: float, now_s: float) -> None:
@@ -82,6 +85,8 @@ class Combiner:
         self._delays_us = carried(self._delays_us, origin, np.nan)
         self.excluded = carried(self.excluded, origin, 0)
         self._heard_s = {shard: self._heard_s.get(shard, now_s) for shard in shards}
+        self._told = {shard: second for shard, second in self._told.items() if shard in self._heard_s}
+        self.missed_s = {shard: self.missed_s.get(shard, 0) for shard in sorted(shards)}
         self._membership, self._wait_s = membership, wait_s
 
     def fleet_delay_us(self) -> float:

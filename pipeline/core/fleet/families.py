@@ -106,6 +106,12 @@ UNWRITTEN: Final = counter(
     (),
     "Seconds of the sums that never came into the database: it was away for longer than they could be kept.",
 )
+MISSED: Final = counter(
+    "karman_fleet_missed_seconds",
+    "seconds",
+    ("shard",),
+    "Seconds that were told without what a shard adds up: nothing was heard of it for longer than is waited.",
+)
 CLOCK_OFFSET: Final = gauge(
     "karman_device_clock_offset_seconds",
     "seconds",
@@ -115,5 +121,5 @@ CLOCK_OFFSET: Final = gauge(
 FLEET: Final = (
     *(MEMBERS, PRESENT, COVERAGE, POWER, *PEAK, *TROUGH, *COINCIDENCE),
     *(*QUANTILE, ENERGY, CURRENT, IMBALANCE, RATING, UTILISATION, HEADROOM),
-    *(DELAY, EXCLUDED, UNWRITTEN, CLOCK_OFFSET),
+    *(DELAY, EXCLUDED, UNWRITTEN, MISSED, CLOCK_OFFSET),
 )

@@ -89,7 +89,8 @@ class FleetShard:
         self._fleet_delay_us: float | None = None
         self._shift_us = np.zeros(len(membership.devices), np.int64)
         self._peaks = Greatest(len(membership.member_keys))
-        self._peaks_since: int | None = None
+        # Into the first second that is told again reach cycles of which the rows are gone.
+        self._peaks_since = None if closed is None else closed + 2
         self._begun = before is not None
         self.excluded = np.zeros((len(REASONS), len(membership.devices)), np.int64)
         if before is not None:
@@ -157,8 +158,8 @@ class FleetShard:
             cells = self._grid.close(second)
             self._peaks_since = second if self._peaks_since is None else self._peaks_since
             members = sums.of_members(self.membership, cells)
-            own_peak = np.where(members.present > 0, members.power_mw, NONE).max(axis=1, initial=NONE)
-            peaks_mw = self._peaks.push(second, own_peak)
+            whole = (members.present > 0) & (second >= self._peaks_since)
+            peaks_mw = self._peaks.push(second, np.where(whole, members.power_mw, NONE).max(axis=1, initial=NONE))
             own_peaks_mw = np.where(peaks_mw == NONE, 0, peaks_mw)
             part = sums.of_places(self.membership, cells, members, own_peaks_mw, self._peaks_since)
             self._begun = self._begun or bool(part.covered.any())

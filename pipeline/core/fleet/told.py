@@ -5,8 +5,8 @@ Must not know: how it is shown, clocks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +35,7 @@ class Told:
     offsets_us: Floats
     excluded: Ints
     unwritten_s: int = 0  # seconds that never came into the database
+    missed_s: Mapping[int, int] = field(default_factory=dict)  # by shard: seconds that were told without it
 
 
 Sample = tuple[Family, tuple[tuple[str, ...], ...], NDArray[np.float64]]  # with the values of its labels
@@ -67,6 +68,8 @@ def samples(told: Told, now_us: int) -> Iterator[Sample]:
     yield families.ENERGY, places, figures.total_energy_j
     yield families.DELAY, ((),), np.array([now_us / 1e6 - figures.second - 1])
     yield families.UNWRITTEN, ((),), np.array([float(told.unwritten_s)])
+    shards = tuple((str(shard),) for shard in told.missed_s)
+    yield families.MISSED, shards, np.array(list(told.missed_s.values()), np.float64)
     reason, device = np.nonzero(told.excluded)
     names = tuple((told.devices[d], REASONS[r]) for r, d in zip(reason.tolist(), device.tolist(), strict=True))
     yield families.EXCLUDED, names, told.excluded[reason, device].astype(np.float64)

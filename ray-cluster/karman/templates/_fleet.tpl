@@ -87,6 +87,7 @@ limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ c
     "defaults" (dict "topic" .Values.source.topic "breaker_a" .Values.breakerRatingAmps "nominal_v" .Values.systemVoltage)
     "devices_per_actor" (ternary 1 32 (le (include "karman.capacity" . | int) 8))
     "store_shards" (int .Values.ray.store.shards)
+    "fleet" (dict "shards" (max 1 (divf (include "karman.capacity" .) .Values.sizing.devicesPerFleetShard | ceil) | int))
     "database" (dict "dsn_env" "KARMAN_DSN")
     "http" (dict "host" "0.0.0.0" "port" 9105)
     "spool_dir" "/var/lib/karman/spool"

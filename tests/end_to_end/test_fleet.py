@@ -22,6 +22,11 @@ SITE_ENERGY = re.compile(
 )
 
 
+SITE_PEAK = re.compile(
+    r'^karman_fleet_real_power_peak_15m_watts\{level="site",name="site",phase="all"\} (\S+)$', re.MULTILINE
+)
+
+
 def energy_j(device: NDArray[np.float64], second_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Energy of the cycles (start in s, power in W) of one stream within each second that begins at `second_s`."""
     start_s, power_w = device.T
@@ -61,12 +66,13 @@ def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actors(
         run = start("run", "-c", str(file), at=port, KARMAN_DSN=dsn)
         run.ready()
 
-        seen = [0.0]
+        seen, peaks_w = [0.0], [0.0]
 
         def told() -> float:
-            found = SITE_ENERGY.search(run.get("/metrics") or "")
-            if found:
-                seen.append(float(found[1]))
+            page = run.get("/metrics") or ""
+            for values, pattern in ((seen, SITE_ENERGY), (peaks_w, SITE_PEAK)):
+                if found := pattern.search(page):
+                    values.append(float(found[1]))
             return seen[-1]
 
         def whole(count: int = 4) -> Any:
@@ -88,6 +94,8 @@ def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actors(
         grown_at_j = told()
         until_true(lambda: told() > grown_at_j, 60)
         assert seen == sorted(seen), "no counter goes back"
+        assert peaks_w == sorted(peaks_w), "nor a peak of a quarter of an hour"
+        assert peaks_w[-1] > 0
         shards = {name for name in run.status()["actors"] if name.startswith("fleet-shard-")}
         assert shards == ({"fleet-shard-0", "fleet-shard-1"} if len(victims) > 1 else set())
         assert run.end() == 0, run.output()

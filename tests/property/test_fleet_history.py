@@ -12,7 +12,7 @@ from pipeline.core.fleet import checkpoint
 from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.percentiles import BUCKETS, GROWTH, QUANTILES, Histograms, quantiles_w
 from pipeline.core.fleet.summary import FleetSummary, Totals
-from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost
+from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost, Records
 from tests.fleets import START_S, START_US, Run, cycles, devices
 
 STEPS = st.lists(
@@ -20,12 +20,16 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
-def test_windows_are_what_they_say(steps: list[tuple[int, int, int]]) -> None:
+@given(STEPS, st.sets(st.integers(0, 39)))
+def test_windows_are_what_they_say_also_to_a_successor(steps: list[tuple[int, int, int]], ends: set[int]) -> None:
     greatest, least = Greatest(1), LeastOfMost(1)
     second = START_S
     seen: list[tuple[int, int, int]] = []
-    for step, value, members in steps:
+    for number, (step, value, members) in enumerate(steps):
+        if number in ends:
+            closed = second if seen else None
+            greatest = Greatest(1, greatest.records(), closed)
+            least = LeastOfMost(1, least.records(), closed)
         second += step
         seen.append((second, value if members else NONE, members))
         peaks = greatest.push(second, np.array([value if members else NONE]))
@@ -35,6 +39,9 @@ def test_windows_are_what_they_say(steps: list[tuple[int, int, int]]) -> None:
             most = max(m for _, m in recent)
             assert peaks[0, column] == max(v for v, _ in recent)
             assert troughs[0, column] == (min(v for v, m in recent if m == most) if most else NONE)
+        since = greatest.since(np.array([second - 70]))
+        for column, window in enumerate(WINDOWS_S):
+            assert since[0, column] == max((v for at, v, _ in seen if at > second - min(window, 71)), default=NONE)
 
 
 @settings(deadline=None)
@@ -69,7 +76,7 @@ def test_percentiles_reach_back_one_period_to_two() -> None:
     assert median == pytest.approx(200.0, rel=0.01)  # of the four seconds at 200 W and those at 400 W
 
 
-def test_a_successor_goes_on_with_energy_and_percentiles() -> None:
+def test_a_successor_goes_on_with_energy_percentiles_peaks_and_troughs() -> None:
     """The process ends in the middle; rows are sent again from before the second that was told last."""
     fleet = devices(2, 2)
     rng = np.random.default_rng(3)
@@ -86,7 +93,8 @@ def test_a_successor_goes_on_with_energy_and_percentiles() -> None:
     after.shard.push(again.at(counted).batch(), counted=True)
     after.feed(again.at(~counted))
     assert after.figures[-1].second == whole.figures[-1].second
-    assert np.array_equal(after.figures[-1].total_energy_j, whole.figures[-1].total_energy_j)
+    for name in ("total_energy_j", "peak_w", "trough_w"):
+        assert np.array_equal(getattr(after.figures[-1], name), getattr(whole.figures[-1], name), equal_nan=True), name
     assert np.array_equal(after.summary.quantiles_w(), whole.summary.quantiles_w())
     assert after.shard.excluded.sum() == 0
 
@@ -141,7 +149,9 @@ def test_devices_come_and_go_and_the_others_notice_nothing(racks: tuple[int, int
 
 
 def test_totals_of_another_grid_are_not_gone_on_from() -> None:
-    totals = Totals((), 0, 50, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32))
+    totals = Totals(
+        (), 0, 50, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32), Records.none(), Records.none()
+    )
     with pytest.raises(ValueError, match="50 slots"):
         FleetSummary((), 60, np.empty(0), 60, totals)
 
@@ -153,7 +163,9 @@ def test_bytes_that_are_no_totals(data: bytes) -> None:
 
 
 def test_totals_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    totals = Totals((), 0, 60, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32))
+    totals = Totals(
+        (), 0, 60, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32), Records.none(), Records.none()
+    )
     monkeypatch.setattr(checkpoint, "VERSION", 3)
     data = checkpoint.to_bytes(Kept(totals))
     monkeypatch.undo()

@@ -17,9 +17,10 @@ from pipeline.core.fleet.membership import Place
 from pipeline.core.fleet.percentiles import BUCKETS
 from pipeline.core.fleet.shard import ShardState
 from pipeline.core.fleet.summary import Totals
+from pipeline.core.fleet.windows import Records
 
 VERSION: Final = 2
-
+_WINDOWS: Final = ("peaks", "troughs")
 
 Counted = dict[str, tuple[int, int]]  # by producer: epoch, and the number from which on rows were not taken yet
 
@@ -41,6 +42,7 @@ def to_bytes(kept: Kept) -> bytes:
         head["totals"] = [totals.places, totals.closed, totals.slots, totals.period]
         where = np.flatnonzero(totals.counts)
         arrays |= {"energy": totals.energy, "where": where, "counts": totals.counts.reshape(-1)[where]}
+        arrays |= {name: np.stack([getattr(getattr(totals, name), n) for n in Records.__slots__]) for name in _WINDOWS}
     if (shard := kept.shard) is not None:
         head["shard"] = [shard.closed, shard.slots, shard.devices]
         arrays["excluded"] = shard.excluded
@@ -66,7 +68,8 @@ def from_bytes(data: bytes) -> Kept:
                 places = tuple(Place(*place) for place in names)
                 counts = np.zeros((2, len(places), BUCKETS), np.int32)
                 counts.reshape(-1)[arrays["where"]] = arrays["counts"]
-                totals = Totals(places, closed, slots, arrays["energy"], period, counts)
+                windows = [Records(*arrays[name]) for name in _WINDOWS]
+                totals = Totals(places, closed, slots, arrays["energy"], period, counts, *windows)
             if "shard" in head:
                 closed, slots, devices = head["shard"]
                 shard = ShardState(closed, slots, tuple(devices), arrays["excluded"])

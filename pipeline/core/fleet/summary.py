@@ -21,7 +21,7 @@ from pipeline.core.fleet.concentrator import SLOT, Ints
 from pipeline.core.fleet.membership import ALL, Place, origins
 from pipeline.core.fleet.percentiles import Histograms, quantiles_w
 from pipeline.core.fleet.sums import ENERGY_SPLIT, Sums
-from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost
+from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost, Records
 
 Floats = NDArray[np.float64]
 CONTINUOUS: Final = 0.8  # of its rating a breaker carries for hours
@@ -56,7 +56,8 @@ class Totals:
     """What of a fleet must outlive its process.
 
     `energy`: whole joules, and the rest in units of 1e-9/slots J, shape (places, 2). `counts`: the histograms of the
-    running period and of the one before, shape (2, places, buckets); `period`: the number of the running one.
+    running period and of the one before, shape (2, places, buckets); `period`: the number of the running one. `peaks`
+    and `troughs`: of the windows.
     """
 
     places: tuple[Place, ...]
@@ -65,6 +66,8 @@ class Totals:
     energy: Ints
     period: int
     counts: NDArray[np.int32]
+    peaks: Records
+    troughs: Records
 
 
 class FleetSummary:
@@ -88,29 +91,24 @@ class FleetSummary:
     ) -> None:
         self._slots = slots
         self._period_s = max(1, round(percentile_s))
-        rows = len(places)
-        self._peaks = Greatest(rows)
-        self._troughs = LeastOfMost(rows)
-        self._energy = np.zeros((rows, 2), np.int64)
-        self._period = 0
-        self._histograms = (Histograms(rows), Histograms(rows))  # of the running period, and of the one before
-        self._closed = 0
+        self._period, self._closed = 0, 0
         self._place(places, ratings_a)
         if before is not None:
             self._go_on(before)
 
     def carry(self, places: Sequence[Place], ratings_a: Floats) -> None:
         """From now on for these places; those that were there before go on."""
-        totals, origin = self.totals(), origins(places, self.places)
-        self._peaks.carry(origin)
-        self._troughs.carry(origin)
-        self._energy = np.zeros((len(places), 2), np.int64)
-        self._histograms = (Histograms(len(places)), Histograms(len(places)))
+        totals = self.totals()
         self._place(places, ratings_a)
         self._go_on(totals)
 
     def _place(self, places: Sequence[Place], ratings_a: Floats) -> None:
+        rows = len(places)
         self.places, self.ratings_a = tuple(places), ratings_a
+        self._peaks = Greatest(rows)
+        self._troughs = LeastOfMost(rows)
+        self._energy = np.zeros((rows, 2), np.int64)
+        self._histograms = (Histograms(rows), Histograms(rows))  # of the running period, and of the one before
         self._together = np.array([place.phase == ALL for place in places], bool)  # phases make no one current
         row: dict[tuple[str, str, str], int] = {place: index for index, place in enumerate(places)}
         self._phases = [  # of each place that has all three: its own row, and those of A, B and C
@@ -167,7 +165,8 @@ class FleetSummary:
     def totals(self) -> Totals:
         """What a successor goes on from."""
         counts = np.stack([histograms.counts for histograms in self._histograms])
-        return Totals(self.places, self._closed, self._slots, self._energy.copy(), self._period, counts)
+        windows = self._peaks.records(), self._troughs.records()
+        return Totals(self.places, self._closed, self._slots, self._energy.copy(), self._period, counts, *windows)
 
     def _add_energy(self, energy: Ints) -> Floats:
         """Add a second's energy to the totals; answers it in joules."""
@@ -194,6 +193,10 @@ class FleetSummary:
         self._closed, self._period = before.closed, before.period
         origin = origins(self.places, before.places)
         mine, theirs = np.flatnonzero(origin >= 0), origin[origin >= 0]
+        self._peaks = Greatest(len(before.places), before.peaks, before.closed)
+        self._troughs = LeastOfMost(len(before.places), before.troughs, before.closed)
+        self._peaks.carry(origin)
+        self._troughs.carry(origin)
         self._energy[mine] = before.energy[theirs]
         for histograms, counts in zip(self._histograms, before.counts, strict=True):
             histograms.counts[mine] = counts[theirs]

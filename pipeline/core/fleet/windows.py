@@ -1,10 +1,15 @@
 """Greatest and least values of the last second, minute and quarter of an hour, exactly: one value a second is kept.
 
+All windows end now, so of a window only those values matter that no later one exceeds: they are few, and what outlives
+a process.
+
 Must not know: what the rows are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,12 +21,51 @@ WINDOWS_S: Final = (1, 60, 900)
 NONE: Final = np.iinfo(np.int64).min  # no value
 
 
-class Greatest:
-    """The greatest value of each row in each window. Mutators: `push` and `carry`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """What of a window still matters: values with their second, row and members, each of shape (records,)."""
 
-    def __init__(self, rows: int) -> None:
+    second: Ints
+    row: Ints
+    value: Ints
+    members: Ints
+
+    @staticmethod
+    def none() -> Records:
+        """Of a window of which nothing is known."""
+        return Records(*np.zeros((4, 0), np.int64))
+
+    @staticmethod
+    def joined(parts: list[Records]) -> Records:
+        """All of several."""
+        names = Records.__slots__
+        return Records(*(np.concatenate([getattr(part, n) for part in [Records.none(), *parts]]) for n in names))
+
+
+class Greatest:
+    """The greatest value of each row in each window. Mutators: `push` and `carry`.
+
+    Args:
+        before: the records of a predecessor, which ended with the second `closed`.
+    """
+
+    def __init__(self, rows: int, before: Records | None = None, closed: int | None = None) -> None:
         self._values = np.full((WINDOWS_S[-1], rows), NONE, np.int64)
-        self._second: int | None = None
+        self._second = closed
+        if before is not None:
+            self._values[before.second % len(self._values), before.row] = before.value
+
+    def records(self) -> Records:
+        """What a successor goes on from."""
+        best = np.full(self._values.shape[1], NONE, np.int64)
+        found = []
+        for second, index in _backwards(self._second, len(self._values)):
+            values = self._values[index]
+            row = np.flatnonzero(values > best)
+            if len(row):
+                best[row] = values[row]
+                found.append(Records(np.full(len(row), second), row, values[row], np.zeros(len(row), np.int64)))
+        return Records.joined(found)
 
     def push(self, second: int, values: Ints) -> Ints:
         """Take in a second's values, `NONE` where there is none. Answers shape (rows, windows)."""
@@ -48,12 +92,30 @@ class LeastOfMost:
 
     A sum that lacks a member is too small: it must not pass for a trough of those that have all. Mutators: `push` and
     `carry`.
+
+    Args:
+        before: the records of a predecessor, which ended with the second `closed`.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, before: Records | None = None, closed: int | None = None) -> None:
         self._values = np.zeros((WINDOWS_S[-1], rows), np.int64)
         self._members = np.zeros((WINDOWS_S[-1], rows), np.int64)
-        self._second: int | None = None
+        self._second = closed
+        if before is not None:
+            index = before.second % len(self._values)
+            self._values[index, before.row], self._members[index, before.row] = before.value, before.members
+
+    def records(self) -> Records:
+        """What a successor goes on from."""
+        most, least = np.zeros((2, self._values.shape[1]), np.int64)
+        found = []
+        for second, index in _backwards(self._second, len(self._values)):
+            values, members = self._values[index], self._members[index]
+            row = np.flatnonzero((members > most) | ((members == most) & (members > 0) & (values < least)))
+            if len(row):
+                most[row], least[row] = members[row], values[row]
+                found.append(Records(np.full(len(row), second), row, values[row], members[row]))
+        return Records.joined(found)
 
     def push(self, second: int, values: Ints, members: Ints) -> Ints:
         """Take in a second's least values and their members. Answers shape (rows, windows), `NONE` without members."""
@@ -77,6 +139,12 @@ class LeastOfMost:
 
 def _greatest(ring: Ints, second: int) -> Ints:
     return np.stack([ring[_recent(second, window)].max(axis=0) for window in WINDOWS_S], axis=1)
+
+
+def _backwards(second: int | None, length: int) -> Iterator[tuple[int, int]]:
+    """The seconds of a ring from the newest on, and where they stand."""
+    for age in range(length if second is not None else 0):
+        yield (second or 0) - age, ((second or 0) - age) % length
 
 
 def _recent(second: int, window: int) -> slice | Ints:

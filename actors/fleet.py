@@ -25,8 +25,9 @@ from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.fleet import checkpoint, table
 from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.combiner import Combiner
-from pipeline.core.fleet.membership import Membership, ratings_a
+from pipeline.core.fleet.membership import Membership
 from pipeline.core.fleet.part import Part
+from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import slots_of
 from pipeline.core.fleet.summary import FleetSummary
 from pipeline.core.fleet.sums import Sums
@@ -61,7 +62,7 @@ class FleetActor:
         membership = Membership(config.devices, config.streams, config.nominal_hz)
         closed = kept.totals.closed if kept.totals else None
         self._combiner = Combiner(membership, applied.shards, self._settings.shard_wait_s, time.monotonic(), closed)
-        ratings = ratings_a(membership.places, config.devices, config.breakers)
+        ratings = Ratings.of(membership.places, config.devices, config.breakers)
         slots = slots_of(config.nominal_hz)
         self._summary = FleetSummary(membership.places, slots, ratings, self._settings.percentile_s, kept.totals)
         self._inbox = Inbox()  # of parts
@@ -78,7 +79,7 @@ class FleetActor:
             self._own.shard.carry(config.devices, self._settings)
         membership = Membership(config.devices, config.streams, config.nominal_hz)
         self._combiner.carry(membership, applied.shards, self._settings.shard_wait_s, time.monotonic())
-        self._summary.carry(membership.places, ratings_a(membership.places, config.devices, config.breakers))
+        self._summary.carry(membership.places, Ratings.of(membership.places, config.devices, config.breakers))
 
     def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
@@ -141,7 +142,7 @@ class FleetActor:
             self._unwritten_s += len(lost)
             self._newest = Told(
                 self._summary.places,
-                self._summary.ratings_a,
+                self._summary.ratings.whole_a,
                 figures,
                 self._summary.quantiles_w(),
                 time.time_ns() // 1000,

@@ -28,8 +28,6 @@ from summary import IMBALANCE, LOAD
 _SHOWN: Final = 10  # of hundreds of racks, those that matter most
 _POINTS: Final = 1000
 _CONTINUOUS: Final = thresholds("green", (0.60, "yellow"), (0.80, "red"))
-# Racks by the devices that stand in them: `label_replace` gives both sides of a join the same label.
-_OF_RACK: Final = '"name", "$1", "rack", "(.+)")'
 _SITE: Final = choice("site", "Site", PROMETHEUS, "label_values(karman_device_info, site)", all_value=".*")
 _HALL: Final = choice(
     "hall", "Hall", PROMETHEUS, 'label_values(karman_device_info{site=~"$site"}, hall)', all_value=".*"
@@ -107,12 +105,6 @@ def _headlines() -> list[Json]:
 
 
 def _load() -> list[Json]:
-    rating = (
-        "max by (name) (label_replace(karman_breaker_rating_amperes"
-        f' * on (device) group_left (rack) karman_device_info{{feed!=""}}, {_OF_RACK})'
-    )
-    feeds = f'count by (name) (count by (name, feed) (label_replace(karman_device_info{{feed!=""}}, {_OF_RACK}))'
-    together = f'karman_fleet_current_amperes{{{RACKS}, phase=~"A|B|C"}}'
     return [
         panel(
             "status-history",
@@ -152,19 +144,18 @@ def _load() -> list[Json]:
             links=[DEVICES_OF_RACK],
         ),
         graph(
-            "Load of one feed if the other fails",
-            "Current of both feeds of a rack together over the rating of one, worst phase, of racks with two feeds."
-            " Above 80 % the feed that is left could not carry the rack for long: redundancy is gone. Move load before"
-            " it is needed.",
-            "percentunit",
+            "Headroom of one feed if the other fails",
+            "What the lesser of a rack's two feeds would have left below 80 % of its rating if it carried both, worst"
+            f" phase, of the {_SHOWN} racks that have least. Below 0 it could not carry the rack for long: redundancy"
+            " is gone. Move load before it is needed. Empty for racks that have not two feeds.",
+            "amp",
             [
                 prometheus(
-                    f"topk({_SHOWN}, max by (name) ({together} / on (name) group_left () {rating})"
-                    f" and on (name) ({feeds} == 2))",
+                    f"bottomk({_SHOWN}, min by (name) (karman_fleet_redundancy_headroom_amperes{{{RACKS}}}))",
                     "{{name}}",
                 )
             ],
-            defaults={"min": 0, "thresholds": _CONTINUOUS},
+            defaults={"thresholds": thresholds("red", (0, "transparent"))},
             custom={"thresholdsStyle": {"mode": "dashed"}},
             links=[DEVICES_OF_RACK],
         ),

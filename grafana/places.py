@@ -52,6 +52,11 @@ def _columns(racks: bool) -> dict[str, tuple[str, str, Json]]:
             {"unit": "amp", "decimals": 1, "thresholds": thresholds("red", (0, "text")), **coloured},
         ),
         "Value #H": (
+            "Headroom, one feed",
+            f"min by (level, name) ({of('karman_fleet_redundancy_headroom_amperes', worst)})",
+            {"unit": "amp", "decimals": 1, "thresholds": thresholds("red", (0, "text")), **coloured},
+        ),
+        "Value #I": (
             "Present",
             of("karman_fleet_members_present") + " / " + of("karman_fleet_members"),
             {"unit": "percentunit", "decimals": 1, "thresholds": PRESENT, **coloured},

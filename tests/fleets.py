@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pipeline.core.config import Breaker, Device, Fleet
 from pipeline.core.fleet.checkpoint import Kept, from_bytes, to_bytes
 from pipeline.core.fleet.combiner import Combiner
-from pipeline.core.fleet.membership import Membership, Place, ratings_a
+from pipeline.core.fleet.membership import Membership, Place
 from pipeline.core.fleet.part import Part
+from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import FleetShard
 from pipeline.core.fleet.summary import Figures, FleetSummary
 from pipeline.core.model import STREAMS, TIMESTAMP
@@ -120,7 +121,7 @@ class Run:
         settings, before = settings or Fleet(), before or Kept()
         self.shard = FleetShard(fleet, STREAMS, HZ, settings, before.shard)
         membership = Membership(fleet, STREAMS, HZ)
-        ratings = ratings_a(membership.places, fleet, breakers)
+        ratings = Ratings.of(membership.places, fleet, breakers)
         closed = before.totals.closed if before.totals else None
         self.combiner = Combiner(membership, (0,), settings.shard_wait_s, 0.0, closed)
         self.summary = FleetSummary(membership.places, self.shard.slots, ratings, settings.percentile_s, before.totals)
@@ -144,7 +145,7 @@ class Run:
         membership = Membership(fleet, STREAMS, HZ)
         self.shard.carry(fleet, Fleet())
         self.combiner.carry(membership, (0,), Fleet().shard_wait_s, 0.0)
-        self.summary.carry(membership.places, np.full(len(membership.places), np.nan))
+        self.summary.carry(membership.places, Ratings.of(membership.places, fleet, ()))
 
     def kept(self) -> Kept:
         """What is kept of it, as bytes and back."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.bench.workload import messages
 from pipeline.core.config import Device, Fleet
 from pipeline.core.envelope import rows_from_bytes, rows_to_bytes
-from pipeline.core.fleet.membership import ratings_a
+from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import FIGURES, KEYS, FleetShard
 from pipeline.core.fleet.summary import FleetSummary
 from pipeline.core.model import STREAMS, TIMESTAMP
@@ -55,7 +55,7 @@ def _measure(devices: tuple[Device, ...]) -> Summed:
     settings = Fleet()
     shard = FleetShard(devices, STREAMS, 60.0, settings)
     places = shard.membership.places
-    summary = FleetSummary(places, shard.slots, ratings_a(places, devices, ()), settings.percentile_s)
+    summary = FleetSummary(places, shard.slots, Ratings.of(places, devices, ()), settings.percentile_s)
     spent_s = np.zeros(3)
     for flush in range(SECONDS * FLUSHES):
         batches = [_packed(devices[first : first + GROUP], flush) for first in range(0, len(devices), GROUP)]

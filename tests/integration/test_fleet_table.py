@@ -39,15 +39,16 @@ def test_what_is_told_is_what_is_read(database: str) -> None:
     with psycopg.connect(database) as connection:
         found = connection.execute(
             "SELECT members, members_present, coverage_ratio, real_power_w, real_power_max_w, current_a, energy_j,"
-            " coincidence_ratio FROM fleet_1s WHERE level = 'row' AND name = 'row0' AND phase = 'B' AND time = %s",
+            " coincidence_ratio, redundancy_headroom_a FROM fleet_1s WHERE level = 'row' AND name = 'row0' AND phase = 'B' AND time = %s",
             [datetime.fromtimestamp(START_S + 2, UTC)],
         ).fetchall()
         (count,) = connection.execute("SELECT count(*) FROM fleet_1s").fetchone() or (0,)
         unknown = connection.execute("SELECT DISTINCT current_a FROM fleet_1s WHERE phase = 'all'").fetchall()
     assert count == len(run.figures) * len(run.summary.places)
-    assert found == [
-        (4, 4, 1.0, 4000.0, 4000.0, pytest.approx(4000 / 277, rel=1e-3), pytest.approx(4000.0, rel=1e-4), 1.0)
-    ]
+    drawn_a = 4000 / 277
+    left_a = 0.8 * 120 - drawn_a  # two of four devices are on either feed
+    amperes = (pytest.approx(told_a, rel=1e-3) for told_a in (drawn_a, left_a))
+    assert found == [(4, 4, 1.0, 4000.0, 4000.0, next(amperes), pytest.approx(4000.0, rel=1e-4), 1.0, next(amperes))]
     assert unknown == [(None,)]
 
 

@@ -11,6 +11,7 @@ from pipeline.core.config import Fleet
 from pipeline.core.fleet import checkpoint
 from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.percentiles import BUCKETS, GROWTH, QUANTILES, Histograms, quantiles_w
+from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.summary import FleetSummary, Totals
 from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost, Records
 from tests.fleets import START_S, START_US, Run, cycles, devices
@@ -104,7 +105,7 @@ def test_totals_follow_their_places_when_devices_come_and_go() -> None:
     before.feed(cycles(devices(3, 2), np.full((6, 240, 3), 1000.0)))
     kept = before.summary.totals()
     places = Run(devices(2, 2)).shard.membership.places
-    after = FleetSummary(places, 60, np.full(len(places), np.nan), Fleet().percentile_s, kept).totals()
+    after = FleetSummary(places, 60, Ratings.of(places, (), ()), Fleet().percentile_s, kept).totals()
     for index, place in enumerate(places):
         assert np.array_equal(after.energy[index], kept.energy[kept.places.index(place)])
         assert np.array_equal(after.counts[:, index], kept.counts[:, kept.places.index(place)])
@@ -153,7 +154,7 @@ def test_totals_of_another_grid_are_not_gone_on_from() -> None:
         (), 0, 50, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32), Records.none(), Records.none()
     )
     with pytest.raises(ValueError, match="50 slots"):
-        FleetSummary((), 60, np.empty(0), 60, totals)
+        FleetSummary((), 60, Ratings.of((), (), ()), 60, totals)
 
 
 @pytest.mark.parametrize("data", [b"", b"x" * 100])

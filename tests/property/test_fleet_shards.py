@@ -16,8 +16,9 @@ from pipeline.core.config import Device, Fleet
 from pipeline.core.fleet.checkpoint import Kept, from_bytes, to_bytes
 from pipeline.core.fleet.clocks import fleet_delay_us
 from pipeline.core.fleet.combiner import Combiner
-from pipeline.core.fleet.membership import Membership, Place, ratings_a
+from pipeline.core.fleet.membership import Membership, Place
 from pipeline.core.fleet.part import Part
+from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import LATE, REASONS, FleetShard
 from pipeline.core.fleet.summary import Figures, FleetSummary, Totals
 from pipeline.core.model import STREAMS
@@ -26,7 +27,7 @@ from tests.fleets import HZ, START_S, START_US, Cycles, Run, by_second, cycles, 
 SECONDS = 8
 EXACT = (
     "second", "members", "present", "coverage", "power_w", "peak_w", "trough_w", "coincidence", "current_a",
-    "imbalance", "utilisation", "headroom_a", "energy_j", "total_energy_j",
+    "imbalance", "utilisation", "headroom_a", "redundancy_a", "energy_j", "total_energy_j",
 )  # fmt: skip
 STEP_US = 250_000
 RETAINED_US = 11_000_000  # what ingests send again
@@ -48,7 +49,7 @@ class Sharded:
     def combine(self, totals: Totals | None = None) -> None:
         """A process that combines begins."""
         membership = Membership(self.fleet, STREAMS, HZ)
-        ratings = ratings_a(membership.places, self.fleet, ())
+        ratings = Ratings.of(membership.places, self.fleet, ())
         shards, closed = set(self.divided.values()), totals.closed if totals else None
         self.combiner = Combiner(membership, shards, self.settings.shard_wait_s, self.now_us / 1e6, closed)
         self.summary = FleetSummary(membership.places, 60, ratings, self.settings.percentile_s, totals)
@@ -237,7 +238,7 @@ def test_devices_come_go_and_move_between_racks_of_shards() -> None:
         shard.carry(tuple(d for d in after if several.divided[d.name] == number), Fleet())
     membership = Membership(after, STREAMS, HZ)
     several.combiner.carry(membership, {0, 1}, 15.0, several.now_us / 1e6)
-    several.summary.carry(membership.places, np.full(len(membership.places), np.nan))
+    several.summary.carry(membership.places, Ratings.of(membership.places, after, ()))
     for run in (several, one):
         run.feed(given.at(given.received_us >= cut_us))
     later = [[each for each in run.figures if each.second > START_S + 3] for run in (several, one)]

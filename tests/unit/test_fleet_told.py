@@ -31,7 +31,7 @@ def told(lost: int | None = None) -> Told:
     excluded = run.shard.excluded.copy()
     excluded[0, 1] = 7
     return Told(
-        run.summary.places, run.summary.ratings_a, figures, run.summary.quantiles_w(), NOW_US, run.shard.membership.devices,
+        run.summary.places, run.summary.ratings.whole_a, figures, run.summary.quantiles_w(), NOW_US, run.shard.membership.devices,
         run.combiner.offsets_us(), excluded, 0, run.combiner.missed_s,
     )  # fmt: skip
 
@@ -62,6 +62,7 @@ def test_figures_by_hand() -> None:
     assert shown[series("karman_fleet_current_amperes", **rack)] == pytest.approx(2000 / 277, rel=1e-3)
     assert shown[series("karman_fleet_breaker_rating_amperes", **rack)] == 60
     assert shown[series("karman_fleet_breaker_headroom_amperes", **rack)] == pytest.approx(48 - 2000 / 277, rel=1e-3)
+    assert shown[series("karman_fleet_redundancy_headroom_amperes", **rack)] == pytest.approx(24 - 2000 / 277, rel=1e-3)
     assert shown[series("karman_fleet_current_imbalance_ratio", **site)] == 0
     assert shown[series("karman_fleet_delay_seconds")] == 6
     assert shown[series("karman_fleet_excluded_rows_total", device="r0-1", reason="late")] == 7
@@ -79,6 +80,7 @@ def test_a_missing_member_takes_the_headroom_with_it_and_not_the_rating() -> Non
     assert shown[series("karman_fleet_breaker_rating_amperes", **rack)] == 60
     assert series("karman_fleet_breaker_headroom_amperes", **rack) not in shown
     assert series("karman_fleet_breaker_utilisation_ratio", **rack) not in shown
+    assert series("karman_fleet_redundancy_headroom_amperes", **rack) not in shown
 
 
 @pytest.mark.parametrize(("age_us", "gauges"), [(STALE_US, True), (STALE_US + 1, False)])

@@ -17,8 +17,8 @@ import numpy as np
 from pipeline.core.fleet.clocks import fleet_delay_us
 from pipeline.core.fleet.membership import Membership, carried, origins
 from pipeline.core.fleet.part import Part
+from pipeline.core.fleet.ratings import Floats
 from pipeline.core.fleet.shard import REASONS
-from pipeline.core.fleet.summary import Floats
 from pipeline.core.fleet.sums import Sums, combined
 
 MOST_SECONDS: Final = 60  # that wait for a shard; no shard has more of them open

@@ -91,6 +91,13 @@ HEADROOM: Final = gauge(
     _PLACE,
     "80 % of the rating, the continuous limit, less the current; none while a member is missing.",
 )
+REDUNDANCY: Final = gauge(
+    "karman_fleet_redundancy_headroom_amperes",
+    "amperes",
+    _PLACE,
+    "80 % of the rating of the lesser of two feeds, less the current of both: what it would have left if the other"
+    " failed; none while a member is missing.",
+)
 DELAY: Final = gauge(
     "karman_fleet_delay_seconds", "seconds", (), "How far the newest second of the sums is behind the present."
 )
@@ -120,6 +127,6 @@ CLOCK_OFFSET: Final = gauge(
 )
 FLEET: Final = (
     *(MEMBERS, PRESENT, COVERAGE, POWER, *PEAK, *TROUGH, *COINCIDENCE),
-    *(*QUANTILE, ENERGY, CURRENT, IMBALANCE, RATING, UTILISATION, HEADROOM),
+    *(*QUANTILE, ENERGY, CURRENT, IMBALANCE, RATING, UTILISATION, HEADROOM, REDUNDANCY),
     *(DELAY, EXCLUDED, UNWRITTEN, MISSED, CLOCK_OFFSET),
 )

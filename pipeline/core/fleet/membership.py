@@ -9,7 +9,7 @@ Must not know: time, power.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.config import LEVELS, PHASES, Breaker, Device
+from pipeline.core.config import LEVELS, PHASES, Device
 from pipeline.core.keys import Key
 
 ALL: Final = "all"  # the phases together
@@ -142,19 +142,3 @@ def carried(values: NDArray[Any], origin: NDArray[np.int64], fill: Any) -> NDArr
     made = np.full((*values.shape[:-1], len(origin)), fill, values.dtype)
     made[..., origin >= 0] = values[..., origin[origin >= 0]]
     return made
-
-
-def ratings_a(places: Sequence[Place], devices: Sequence[Device], breakers: Sequence[Breaker]) -> NDArray[np.float64]:
-    """The rating of each place and phase: its own breaker's, else the sum of its devices'; NaN where one has none.
-
-    A place's `all` has none: phases do not add up to one current.
-    """
-    own: Mapping[tuple[str, str], float] = {(breaker.level, breaker.name): breaker.rating_a for breaker in breakers}
-    summed: dict[Place, float] = defaultdict(float)
-    for device in devices:
-        for level in LEVELS:
-            for phase in set(device.phases) - {""}:
-                summed[Place(level, getattr(device, level), phase)] += device.breaker_a or np.nan
-    return np.array(
-        [np.nan if p.phase == ALL else own.get((p.level, p.name), summed.get(p, np.nan)) for p in places], np.float64
-    )

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.core.fleet.concentrator import Ints
 from pipeline.core.fleet.membership import Place
-from pipeline.core.fleet.summary import Floats
+from pipeline.core.fleet.ratings import Floats
 from pipeline.core.fleet.sums import Sums
 
 _ARRAYS: Final = Sums.__slots__[2:]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,9 @@ from pipeline.core.config import PHASES
 from pipeline.core.fleet.concentrator import SLOT, Ints
 from pipeline.core.fleet.membership import ALL, Place, origins
 from pipeline.core.fleet.percentiles import Histograms, quantiles_w
+from pipeline.core.fleet.ratings import CONTINUOUS, Floats, Ratings
 from pipeline.core.fleet.sums import ENERGY_SPLIT, Sums
 from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost, Records
-
-Floats = NDArray[np.float64]
-CONTINUOUS: Final = 0.8  # of its rating a breaker carries for hours
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +29,8 @@ class Figures:
     """One second of all places; NaN is unknown. Shape (places,) or (places, windows).
 
     `energy_j` is that of the second, `total_energy_j` that since the beginning. `trough_w` and `coincidence` as
-    `peak_w` are of the windows `windows.WINDOWS_S`.
+    `peak_w` are of the windows `windows.WINDOWS_S`. `redundancy_a`: what one of two feeds would have left if the other
+    failed.
     """
 
     second: int
@@ -47,6 +45,7 @@ class Figures:
     imbalance: Floats
     utilisation: Floats
     headroom_a: Floats
+    redundancy_a: Floats
     energy_j: Floats
     total_energy_j: Floats
 
@@ -76,7 +75,7 @@ class FleetSummary:
     Args:
         places: those of the sums to come, in their order.
         slots: of a second.
-        ratings_a: of each place, NaN where unknown.
+        ratings: of each place.
         percentile_s: least time that percentiles are of.
         before: totals to go on from; places that are no more are forgotten.
     """
@@ -85,26 +84,26 @@ class FleetSummary:
         self,
         places: Sequence[Place],
         slots: int,
-        ratings_a: Floats,
+        ratings: Ratings,
         percentile_s: float,
         before: Totals | None = None,
     ) -> None:
         self._slots = slots
         self._period_s = max(1, round(percentile_s))
         self._period, self._closed = 0, 0
-        self._place(places, ratings_a)
+        self._place(places, ratings)
         if before is not None:
             self._go_on(before)
 
-    def carry(self, places: Sequence[Place], ratings_a: Floats) -> None:
+    def carry(self, places: Sequence[Place], ratings: Ratings) -> None:
         """From now on for these places; those that were there before go on."""
         totals = self.totals()
-        self._place(places, ratings_a)
+        self._place(places, ratings)
         self._go_on(totals)
 
-    def _place(self, places: Sequence[Place], ratings_a: Floats) -> None:
+    def _place(self, places: Sequence[Place], ratings: Ratings) -> None:
         rows = len(places)
-        self.places, self.ratings_a = tuple(places), ratings_a
+        self.places, self.ratings = tuple(places), ratings
         self._peaks = Greatest(rows)
         self._troughs = LeastOfMost(rows)
         self._energy = np.zeros((rows, 2), np.int64)
@@ -139,8 +138,7 @@ class FleetSummary:
             self._histograms = (emptied, Histograms(len(self.places)) if skipped else self._histograms[0])
             self._period = sums.second // self._period_s
         self._histograms[0].push(sums.power_mw, alike)
-        whole = present == sums.members
-        utilisation = np.where(whole, current_a / self.ratings_a, np.nan)
+        whole_a = np.where(present == sums.members, current_a, np.nan)
         return Figures(
             sums.second,
             sums.members,
@@ -152,8 +150,9 @@ class FleetSummary:
             np.divide(together_w, member_peaks_w, out=np.full(peak_w.shape, np.nan), where=member_peaks_w > 0),
             current_a,
             self._imbalance(current_a, present),
-            utilisation,
-            np.where(whole, CONTINUOUS * self.ratings_a - current_a, np.nan),
+            whole_a / self.ratings.whole_a,
+            CONTINUOUS * self.ratings.whole_a - whole_a,
+            self.ratings.redundancy_a(whole_a),
             self._add_energy(sums.energy),
             self._energy[:, 0] + self._energy[:, 1] / (1e9 * self._slots),
         )

@@ -24,6 +24,7 @@ _MEASURED: Final = (
     "current_a",
     "energy_j",
     "coincidence_ratio",
+    "redundancy_headroom_a",
 )
 SCHEMA: Final = pa.schema(
     [
@@ -52,6 +53,7 @@ def rows(places: Sequence[Place], figures: Figures) -> pa.RecordBatch:
                 figures.current_a,
                 figures.energy_j,
                 figures.coincidence[:, 0],
+                figures.redundancy_a,
             )
         ),
     ]

@@ -16,8 +16,9 @@ from pipeline.core.family import Family
 from pipeline.core.fleet import families
 from pipeline.core.fleet.concentrator import Ints
 from pipeline.core.fleet.membership import ALL, Place
+from pipeline.core.fleet.ratings import Floats
 from pipeline.core.fleet.shard import REASONS
-from pipeline.core.fleet.summary import Figures, Floats
+from pipeline.core.fleet.summary import Figures
 
 STALE_US: Final = 3_500_000  # as gauges of a silent device, and well above the second between two figures
 
@@ -58,6 +59,7 @@ def samples(told: Told, now_us: int) -> Iterator[Sample]:
         (families.IMBALANCE, figures.imbalance),
         (families.UTILISATION, figures.utilisation),
         (families.HEADROOM, figures.headroom_a),
+        (families.REDUNDANCY, figures.redundancy_a),
     ]
     if fresh:
         for family, values in gauges:
@@ -80,7 +82,9 @@ def places_document(told: Told) -> dict[str, dict[str, dict[str, Any]]]:
     found: dict[str, dict[str, dict[str, Any]]] = {}
     figures = told.figures
     for row, place in enumerate(told.places):
-        entry = found.setdefault(place.level, {}).setdefault(place.name, {"breaker_headroom_a": None})
+        entry = found.setdefault(place.level, {}).setdefault(
+            place.name, {"breaker_headroom_a": None, "redundancy_headroom_a": None}
+        )
         if place.phase == ALL:
             entry |= {
                 "members": int(figures.members[row]),
@@ -89,9 +93,11 @@ def places_document(told: Told) -> dict[str, dict[str, dict[str, Any]]]:
                 "real_power_peak_15m_w": known(figures.peak_w[row, 2]),
                 "coincidence_15m_ratio": known(figures.coincidence[row, 2]),
             }
-        elif (headroom_a := known(figures.headroom_a[row])) is not None:
-            least = entry["breaker_headroom_a"]
-            entry["breaker_headroom_a"] = headroom_a if least is None else min(least, headroom_a)
+            continue
+        for key, values in (("breaker", figures.headroom_a), ("redundancy", figures.redundancy_a)):
+            if (headroom_a := known(values[row])) is not None:
+                least = entry[f"{key}_headroom_a"]
+                entry[f"{key}_headroom_a"] = headroom_a if least is None else min(least, headroom_a)
     return found
 
 

@@ -215,6 +215,8 @@ def _victims(
         yield "the standby that sends now", lambda: actor("standby-of-ingest-0")
     for what, name in (
         ("an aggregator", topology.aggregator_name("a")),
+        ("a shard of the sums", topology.fleet_shard_name(0)),
+        ("the fleet", topology.FLEET),
         ("the writer of the database", topology.STORE),
         ("the gateway", topology.EXPORTER),
         ("the supervisor", topology.SUPERVISOR),
@@ -252,6 +254,7 @@ def _fleet(endpoints: list[str], racks: int, port: int, standby: bool, folder: s
             for number, endpoint in enumerate(endpoints)
         ],
         "devices_per_actor": 64,
+        "fleet": {"shards": 2},
         "standby": standby,
         "http": {"port": port},
         "spool_dir": f"{folder}/spool",

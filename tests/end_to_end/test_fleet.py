@@ -121,12 +121,15 @@ def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actors(
     assert all(after == before + 1 for before, after in pairwise(seconds)), "no second is missing"
     streams = {(device, stream) for device, stream, *_ in cycles.tolist()}
     assert len(streams) == 15
+    # How long the very last cycle of a stream was the table does not tell.
+    ends_s = min(cycles[(cycles[:, 0] == d) & (cycles[:, 1] == s)][-1, 2] for d, s in streams)
     for size in (4, 5):
         of_size = [row for row in rows if row[1] == size]
         covered = [
             (second, told_j) for second, _, present, coverage, told_j in of_size if (present, coverage) == (size, 1)
         ]
         assert len(covered) >= len(of_size) - 6  # at the beginning and the end, and nothing when an actor died
+        covered = [(second, told_j) for second, told_j in covered if second + 1 <= ends_s]
         at = np.array([second for second, _ in covered], np.float64)
         offline_j = sum(
             energy_j(cycles[(cycles[:, 0] == d) & (cycles[:, 1] == s)][:, 2:], at) for d, s in streams if d < size

@@ -297,7 +297,7 @@ def test_imbalance_and_ratings() -> None:
 
 
 def test_redundancy_is_what_one_of_two_feeds_has_left_with_the_current_of_both() -> None:
-    """By hand: 3 A and 5 A on breakers of 30 A and 20 A; a rack with one feed, and one with a device on none."""
+    """By hand: 3 A and 5 A on breakers of 30 A and 20 A; one feed, a device on none, a breaker that is not rated."""
     racks = [
         ("r0", "A", 30.0),
         ("r0", "B", 20.0),
@@ -305,19 +305,21 @@ def test_redundancy_is_what_one_of_two_feeds_has_left_with_the_current_of_both()
         ("r2", "A", 30.0),
         ("r2", "B", 30.0),
         ("r2", "", 30.0),
+        ("r3", "A", 30.0),
+        ("r3", "B", None),
     ]
     fleet = tuple(
         Device(f"d{n}", f"tcp://x:{n + 1}", rack=rack, feed=feed, breaker_a=rating)
         for n, (rack, feed, rating) in enumerate(racks)
     )
-    amperes = np.array([3.0, 5.0, 1.0, 1.0, 1.0, 1.0])
+    amperes = np.array([3.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     given = cycles(fleet, np.tile((amperes * 277.0)[:, None, None], (1, 240, 3)))
-    run = Run(fleet, breakers=(Breaker("feed", "A", 25.0),))
+    run = Run(fleet, breakers=(Breaker("feed", "A", 25.0), Breaker("feed", "B", 50.0)))
     told = by_second(run.feed(given))[2]
     assert told.redundancy_a[run.row("rack", "r0", "A")] == pytest.approx(0.8 * 20 - 8)  # on B, if A fails
-    assert told.redundancy_a[run.row("feed", "A", "C")] == pytest.approx(0.8 * 25 - 11)  # on A, if B fails
-    assert told.redundancy_a[run.row("feed", "B", "C")] == pytest.approx(0.8 * 50 - 11)
-    unknown = [("rack", "r0", "all"), ("rack", "r1", "A"), ("rack", "r2", "A"), ("feed", "A", "all")]
+    assert told.redundancy_a[run.row("feed", "A", "C")] == pytest.approx(0.8 * 25 - 13)  # on A, if B fails
+    assert told.redundancy_a[run.row("feed", "B", "C")] == pytest.approx(0.8 * 50 - 13)
+    unknown = [("rack", "r0", "all"), ("feed", "A", "all"), *(("rack", rack, "A") for rack in ("r1", "r2", "r3"))]
     assert np.isnan([told.redundancy_a[run.row(*place)] for place in unknown]).all()
     silent = by_second(Run(fleet).feed(given.at(given.device != 0)))[2]
     assert np.isnan(silent.redundancy_a[[run.row("rack", "r0", "A"), run.row("feed", "B", "A")]]).all()

@@ -55,7 +55,7 @@ class Ratings:
         feeds = sorted({place.name for place in places if place.level == "feed"})
         for index, place in enumerate(places):
             if place.phase != ALL and place.level != "feed" and "" not in by_feed[place] and len(by_feed[place]) == 2:
-                one_feed_a[index] = min(by_feed[place].values())  # NaN where either is
+                one_feed_a[index] = np.min(list(by_feed[place].values()))  # NaN where either is
             elif place.phase != ALL and place.level == "feed" and len(feeds) == 2:
                 other[index] = row.get(place._replace(name=next(name for name in feeds if name != place.name)), -1)
                 one_feed_a[index] = whole_a[index] if other[index] >= 0 else np.nan

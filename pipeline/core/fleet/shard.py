@@ -38,8 +38,9 @@ UNKNOWN: Final = "unknown"  # no real power, or an impossible one
 REASONS: Final = (LATE, AHEAD, UNTIMED, UNKNOWN)
 
 
-RETELL_S: Final = 3  # a successor tells so many seconds again: cycles reach from one into the next, and what was told
-# last may have died with those whom it was told. What senders retain reaches further back.
+# A successor tells so many seconds again: cycles reach from one into the next, and what was told last may have died
+# with whoever combines. What senders retain reaches further back.
+RETELL_S: Final = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +62,10 @@ def slots_of(mains_hz: float) -> int:
 
 
 class FleetShard:
-    """Mutators: `push`, `advance` and `carry`.
+    """Mutators: `push`, `advance`, `keep_time` and `carry`.
 
     Args:
-        devices: of this shard; those of a rack belong into one.
+        devices: of this shard; the fewer racks are in several, the fewer places are told twice.
         streams: the pipeline's.
         mains_hz: cycles a second, which is also how many slots the grid has.
         settings: how long to wait, whether to correct clocks.

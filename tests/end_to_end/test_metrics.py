@@ -17,7 +17,7 @@ from pipeline.core.fleet import families as fleet
 from pipeline.core.model import STREAMS
 
 # Series that only stand on the page when something has happened, or where something is configured.
-OCCASIONAL = {families.DROPPED, fleet.EXCLUDED}
+OCCASIONAL = {families.DROPPED, fleet.EXCLUDED, fleet.REDUNDANCY}
 # Panels of the original's Summary Statistics, as it queries them.
 ORIGINAL = [
     "max(rms_current_peak{phase='a'}) / 60 * 100",

@@ -96,14 +96,19 @@ def same(told: Sequence[Figures], others: Sequence[Figures], names: Sequence[str
 
 
 def a_fleet(seed: int, seconds: int = SECONDS, racks: int = 7) -> tuple[tuple[Device, ...], Cycles]:
-    """Devices that begin anywhere in a period, whose clocks are off, and of whose frames some are late or lost."""
+    """Devices that begin anywhere in a period, whose clocks are off, and of whose frames some are late or lost.
+
+    Of each rack two are not late, so that all shards begin at once: one that begins later waits for its own.
+    """
     fleet = devices(racks, 3, breaker_a=60.0)
     rng, count = np.random.default_rng(seed), len(fleet)
+    delay_us = rng.choice([3_000, 40_000, 400_000], count, p=[0.6, 0.3, 0.1])
+    delay_us[2::3] = rng.choice([3_000, 2_500_000], racks, p=[0.6, 0.4])
     given = cycles(
         fleet,
         rng.uniform(-500, 9000, (count, 60 * seconds, 3)),
         START_US + rng.integers(0, 33_333, count),
-        rng.choice([3_000, 40_000, 400_000, 2_500_000], count, p=[0.5, 0.3, 0.1, 0.1]),
+        delay_us,
         rng.integers(-200_000, 200_000, count),
     )
     return fleet, given.at(rng.random(len(given.time_us)) > 0.02)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.continuity import Position
 from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
-from pipeline.core.keys import Key, KeyTable
+from pipeline.core.keys import Key, KeyTable, by_series
 from pipeline.core.model import QUANTITIES, Flag, value_columns
 from pipeline.core.windows import HeldExtremes, RollingWindow, Statistics
 
@@ -123,14 +123,8 @@ class ChannelAggregator:
         time_us = batch.column("time").view(pa.int64()).to_numpy()
         columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns]
         values = _finite(np.stack(columns, axis=1))
-        series = self._keys.slots(batch)
         own_time = batch.column("flags").to_numpy() & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) == 0
-        self._window.push(series, time_us, values)
-        self._held.push(series, time_us, values)
-        if not counted:
-            sequence = batch.column("sequence").fill_null(UNKNOWN).to_numpy()
-            real_w, reactive_var = values[:, _COLUMN["real_power"]], values[:, _COLUMN["reactive_power"]]
-            self._energy.push(Rows(series, time_us, sequence, own_time, real_w, reactive_var))
+        self._push_streams(batch, time_us, values, own_time, counted)
         self._push_totals(batch, time_us, values)
         self._note_arrivals(batch, time_us, own_time)
 
@@ -174,6 +168,24 @@ class ChannelAggregator:
             if own_time != UNKNOWN
         }
 
+    def _push_streams(
+        self,
+        batch: pa.RecordBatch,
+        time_us: NDArray[np.int64],
+        values: NDArray[np.float32],
+        own_time: NDArray[np.bool_],
+        counted: bool,
+    ) -> None:
+        series = self._keys.slots(batch)
+        order = by_series(series)
+        series, time_us, values = series[order], time_us[order], values[order]
+        self._window.push(series, time_us, values)
+        self._held.push(series, time_us, values)
+        if not counted:
+            sequence = batch.column("sequence").fill_null(UNKNOWN).to_numpy()[order]
+            real_w, reactive_var = values[:, _COLUMN["real_power"]], values[:, _COLUMN["reactive_power"]]
+            self._energy.push(Rows(series, time_us, sequence, own_time[order], real_w, reactive_var))
+
     def _note_arrivals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], own_time: NDArray[np.bool_]) -> None:
         device = batch.column("device")
         code, names = device.indices.to_numpy(), device.dictionary.to_pylist()
@@ -203,7 +215,9 @@ class ChannelAggregator:
         device = batch.column("device")
         device_names = device.dictionary.to_pylist()
         slot_of = np.array([self._totals.slot((name, "")) for name in device_names], np.int64)
-        pushed = (slot_of[device.indices.to_numpy()[first]], time_us[first], sums[complete])
+        slots = slot_of[device.indices.to_numpy()[first]]
+        order = by_series(slots)
+        pushed = (slots[order], time_us[first[order]], sums[complete][order])
         self._total_window.push(*pushed)
         self._total_held.push(*pushed)
 

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.keys import Key, KeyTable
+from pipeline.core.keys import Key, KeyTable, by_series
 from pipeline.core.model import Gap, GapReason
 
 MEMORY: Final = 256  # sequence numbers remembered per stream: 4 s at 60 Hz, more than a network reorders
@@ -103,7 +103,7 @@ class Continuity:
         sequence = (sequenced.fill_null(_NONE.item()) if sequenced.null_count else sequenced).to_numpy()
         time_us = batch.column("time").view(pa.int64()).to_numpy()
         rows = np.flatnonzero(sequence >= 0)
-        order = rows[np.argsort(slots[rows], kind="stable")]
+        order = rows[by_series(slots[rows])]
         slot, number = slots[order], sequence[order]
         first = np.flatnonzero(np.diff(slot, prepend=-1))
         previous = np.concatenate(([_NONE], number[:-1]))

@@ -28,7 +28,7 @@ UNKNOWN: Final = -1  # a row without a sequence number
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows to integrate, each array of shape (n,): those of a series in the order of their arrival.
+    """Rows to integrate, each array of shape (n,): by series, those of one in the order of their arrival.
 
     `sequence`: `UNKNOWN` where the device sent none. `own_time`: whether `time_us` is the device's own.
     """
@@ -73,8 +73,7 @@ class EnergyMeter:
         """Add rows."""
         if len(rows.series) == 0:
             return
-        self.widen(int(rows.series.max()) + 1)
-        rows = rows.at(np.argsort(rows.series, kind="stable"))
+        self.widen(int(rows.series[-1]) + 1)
         before = self._before(rows)
         backwards = (rows.sequence != UNKNOWN) & (before[:, 0] != UNKNOWN) & (rows.sequence <= before[:, 0])
         if not backwards.any():
@@ -103,7 +102,7 @@ class EnergyMeter:
         return before
 
     def _integrate(self, rows: Rows, before: NDArray[np.int64]) -> None:
-        """Rows sorted by series; only a single row may stand at or before its series' newest."""
+        """Add rows; only a single one may stand at or before its series' newest."""
         if len(rows.series) == 0:
             return
         known = (before[:, 0] != UNKNOWN) & (rows.sequence != UNKNOWN)

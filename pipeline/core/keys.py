@@ -5,11 +5,14 @@ Must not know: what the state is.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 Key = tuple[str, str]  # (device, stream)
+DICTIONARIES: Final = 64  # those of so many senders are remembered; of more, all are looked up anew now and then
 
 
 class KeyTable:
@@ -18,6 +21,8 @@ class KeyTable:
     def __init__(self) -> None:
         self.keys: list[Key] = []
         self._slots: dict[Key, int] = {}
+        # By the dictionaries of a batch: the slot of each of their pairs, -1 while it has none.
+        self._of: dict[tuple[tuple[str, ...], tuple[str, ...]], NDArray[np.int64]] = {}
 
     def slot(self, key: Key) -> int:
         """The slot of one key."""
@@ -29,8 +34,25 @@ class KeyTable:
     def slots(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
         """The slot of each row of a batch with dictionary columns `device` and `stream`, shape (rows,)."""
         device, stream = batch.column("device"), batch.column("stream")
-        devices, streams = device.dictionary.to_pylist(), stream.dictionary.to_pylist()
-        code = device.indices.to_numpy().astype(np.int64) * max(len(streams), 1) + stream.indices.to_numpy()
-        present, inverse = np.unique(code, return_inverse=True)
-        keys = [(devices[value // len(streams)], streams[value % len(streams)]) for value in present.tolist()]
-        return np.array([self.slot(key) for key in keys], np.int64)[inverse]
+        devices, streams = tuple(device.dictionary.to_pylist()), tuple(stream.dictionary.to_pylist())
+        known = self._of.get((devices, streams))
+        if known is None:
+            if len(self._of) >= DICTIONARIES:
+                self._of.clear()
+            known = np.array([self._slots.get((name, of), -1) for name in devices for of in streams], np.int64)
+            self._of[devices, streams] = known
+        code = device.indices.to_numpy().astype(np.int64) * len(streams) + stream.indices.to_numpy()
+        slots = known[code]
+        if slots.min(initial=0) < 0:
+            for value in np.unique(code[slots < 0]).tolist():
+                known[value] = self.slot((devices[value // len(streams)], streams[value % len(streams)]))
+            slots = known[code]
+        return slots
+
+
+def by_series(series: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The order that brings rows together by series (0 or more), those of one in the order in which they stand.
+
+    Of 16-bit integers NumPy's stable sort is a radix sort, an order of magnitude faster; nearly always they fit.
+    """
+    return np.argsort(series.astype(np.uint16) if series.max(initial=0) < 1 << 16 else series, kind="stable")

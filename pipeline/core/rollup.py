@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipeline.core.keys import by_series
 from pipeline.core.model import CHANNELS, QUANTITIES, TIMESTAMP, value_columns
 
 SECOND_US: Final = 1_000_000
@@ -47,8 +48,7 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
     streams = max(1, len(stream.dictionary))
     group = device.indices.to_numpy().astype(np.int64) * streams + stream.indices.to_numpy()
     interval = group + (second - second.min()) * (len(device.dictionary) * streams)
-    # Of 16-bit integers NumPy's stable sort is a radix sort, an order of magnitude faster; nearly all batches fit.
-    order = np.argsort(interval.astype(np.uint16) if interval.max() < 1 << 16 else interval, kind="stable")
+    order = by_series(interval)
     second, group = second[order], group[order]
     starts = np.flatnonzero(np.diff(interval[order], prepend=-1))
     keys = [

@@ -54,12 +54,10 @@ class RollingWindow:
         self.overwritten = 0  # samples lost from a window because a series is faster than LARGEST_CAPACITY allows
 
     def push(self, series: NDArray[np.int64], time_us: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-        """Add rows: series index (n,), event time (n,), values (n, columns) with NaN for what is unknown."""
+        """Add rows that stand by series: its index (n,), event time (n,), values (n, columns), NaN for unknown ones."""
         if len(series) == 0:
             return
-        self.widen(int(series.max()) + 1)
-        order = np.argsort(series, kind="stable")
-        series, time_us, values = series[order], time_us[order], values[order]
+        self.widen(int(series[-1]) + 1)
         starts = np.flatnonzero(np.diff(series, prepend=-1))
         counts = np.diff(np.append(starts, len(series)))
         rank = np.arange(len(series)) - np.repeat(starts, counts)
@@ -82,19 +80,21 @@ class RollingWindow:
     def _of(self, part: slice) -> tuple[NDArray[Any], ...]:
         """The statistics of some of the series, in the order of their fields."""
         times_us, kept, newest_us = self._time_us[part], self._values[part], self._newest_us[part]
-        inside = times_us > (newest_us - self._window_us)[:, None]
-        values = np.where(inside[:, None, :], kept, np.float32(np.nan))
+        outside = times_us <= (newest_us - self._window_us)[:, None]
+        values = kept + np.where(outside, np.float32(np.nan), np.float32(0.0))[:, None, :]
         known = values == values  # all but NaN
-        count = np.count_nonzero(known, axis=2)
-        zeroed = np.where(known, values, np.float32(0.0))
+        count = np.add.reduce(known, axis=2, dtype=np.int64)
+        peak, trough = np.fmax.reduce(values, axis=2), np.fmin.reduce(values, axis=2)
+        values[~known] = 0.0
+        exact = values.astype(np.float64)
         newest = np.argmax(times_us, axis=1)
         return (
             newest_us,
             kept[np.arange(len(newest)), :, newest],
-            np.fmax.reduce(values, axis=2, initial=np.float32(np.nan)),
-            np.fmin.reduce(values, axis=2, initial=np.float32(np.nan)),
-            _over(zeroed.sum(axis=2, dtype=np.float64), count),
-            _over(np.einsum("sct,sct->sc", zeroed, zeroed, dtype=np.float64), count),
+            peak,
+            trough,
+            _over(exact.sum(axis=2), count),
+            _over(np.vecdot(exact, exact), count),
         )
 
     def widen(self, size: int) -> None:
@@ -140,12 +140,11 @@ class HeldExtremes:
         self._held = np.empty((2, 2, 0, columns), np.float32)
 
     def push(self, series: NDArray[np.int64], time_us: NDArray[np.int64], values: NDArray[np.float32]) -> None:
-        """Add rows: series index (n,), event time (n,), values (n, columns) with NaN for what is unknown."""
+        """Add rows that stand by series: its index (n,), event time (n,), values (n, columns), NaN for unknown ones."""
         if len(series) == 0:
             return
-        self.widen(int(series.max()) + 1)
-        order = np.argsort(series, kind="stable")
-        series, interval, values = series[order], time_us[order] // self._hold_us, values[order]
+        self.widen(int(series[-1]) + 1)
+        interval = time_us // self._hold_us
         starts = np.flatnonzero(np.diff(series, prepend=-1))
         owners = series[starts]
         newest = np.maximum(self._interval[owners], np.maximum.reduceat(interval, starts))

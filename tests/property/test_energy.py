@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from pipeline.core.energy import (
     EnergyMeter,
     Rows,
 )
+from pipeline.core.keys import by_series
 from pipeline.core.model import STREAMS
 from pipeline.core.pacing import Pace
 from tests.rows import PERIOD_US, START_US
@@ -105,7 +107,7 @@ def columns(rows: Sequence[Row]) -> Rows:
 
 def batches(rows: Sequence[Row], cuts: Sequence[int]) -> Iterator[Rows]:
     bounds = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    return (columns(rows[first:last]) for first, last in pairwise(bounds))
+    return (columns(sorted(rows[first:last], key=attrgetter("series"))) for first, last in pairwise(bounds))
 
 
 def metered(rows: Sequence[Row], cuts: Sequence[int] = ()) -> EnergyMeter:
@@ -202,7 +204,8 @@ def test_a_replayed_recording_has_the_energy_of_its_cycles() -> None:
     rows = Rows(stream, time_us, sequence, np.ones(len(stream), bool), real_w, reactive_var)
     meter = EnergyMeter(NOMINAL_HZ)
     for first in range(0, len(stream), 1_000):
-        meter.push(rows.at(np.arange(first, min(first + 1_000, len(stream)))))
+        part = np.arange(first, min(first + 1_000, len(stream)))
+        meter.push(rows.at(part[by_series(stream[part])]))
 
     for index in range(len(STREAMS)):
         own = stream == index

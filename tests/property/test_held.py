@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,8 @@ batches = st.lists(st.lists(st.tuples(st.integers(0, SERIES - 1), steps_us, valu
 
 
 def push(held: HeldExtremes, rows: list[tuple[int, int, tuple[float, ...]]]) -> None:
-    series, time_us, pushed = zip(*rows, strict=True) if rows else ((), (), ())
+    ordered = sorted(rows, key=itemgetter(0))
+    series, time_us, pushed = zip(*ordered, strict=True) if rows else ((), (), ())
     held.push(
         np.array(series, np.int64), np.array(time_us, np.int64), np.array(pushed, np.float32).reshape(-1, COLUMNS)
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.core.keys import by_series
 from pipeline.core.windows import LARGEST_CAPACITY, RollingWindow
 from tests.rows import START_US
 
@@ -34,7 +35,8 @@ class Rows:
 
     def push(self, window: RollingWindow) -> None:
         for rows in self.pushes:
-            window.push(self.series[rows], self.time_us[rows], self.values[rows])
+            ordered = rows[by_series(self.series[rows])]
+            window.push(self.series[ordered], self.time_us[ordered], self.values[ordered])
 
 
 def known(values: NDArray[np.float32]) -> list[NDArray[np.float64]]:

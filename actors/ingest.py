@@ -163,14 +163,14 @@ class IngestActor:
                 arrivals.add(*received)
             now_s = time.monotonic()
             if now_s >= next_push_s:
-                next_push_s = now_s + until_beat_s(pace.push_s, time.time())
+                next_push_s = _next_beat_s(pace.push_s)
                 self._take(arrivals, now_s)
                 arrivals = Arrivals()
                 self._change(subscriber)
                 self._turn(now_s)
             if self._sending is not None:
                 if now_s >= next_cut_s:
-                    next_cut_s = now_s + until_beat_s(pace.hand_in_s, time.time())
+                    next_cut_s = _next_beat_s(pace.hand_in_s)
                     self._sending.cut()
                 self._sending.pump()
             if now_s >= next_watch_s:
@@ -271,6 +271,11 @@ class IngestActor:
         log.warning("%s was replaced, and stands by", self._name)
         self._sending = None
         self._peer.heard()
+
+
+def _next_beat_s(period_s: float) -> float:
+    """When the next turn is, by the monotonic clock."""
+    return time.monotonic() + until_beat_s(period_s, time.time())
 
 
 class _Opening:

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from pipeline.core.model import Batch, Gap, Tally
 
-VERSION: Final = 1
+VERSION: Final = 2
+READABLE: Final = (1, VERSION)  # a spool may hold what an earlier version of this program left
 _KEY: Final = b"karman"
 
 
@@ -28,7 +29,7 @@ def pack(batch: Batch) -> bytes:
         "producer": batch.producer,
         "epoch": batch.epoch,
         "number": batch.number,
-        "tallies": {device: asdict(tally) for device, tally in batch.tallies.items()},
+        "tallies": {device: figures_of(tally) for device, tally in batch.tallies.items()},
         "gaps": [asdict(gap) for gap in batch.gaps],
         "totals": {device: figures_of(tally) for device, tally in batch.totals.items()},
     }
@@ -71,13 +72,14 @@ def unpack(data: bytes) -> Batch:
     try:
         cycles, spectra = _read(source), _read(source)
         header = json.loads(cycles.schema.metadata[_KEY])
-        if header["version"] != VERSION:
-            raise ValueError(f"a packed batch of version {header['version']}, this program reads {VERSION}")
+        version = header["version"]
+        if version not in READABLE:
+            raise ValueError(f"a packed batch of version {version}, this program reads {VERSION}")
         return Batch(
             header["producer"],
             header["epoch"],
             header["number"],
-            {device: Tally(**tally) for device, tally in header["tallies"].items()},
+            {device: Tally(**it) if version == 1 else tally_of(it) for device, it in header["tallies"].items()},
             cycles.replace_schema_metadata(None),
             spectra,
             tuple(Gap(**gap) for gap in header["gaps"]),

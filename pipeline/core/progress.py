@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.continuity import Position
-from pipeline.core.keys import Key
+from pipeline.core.keys import Key, by_series
 from pipeline.core.model import Batch, Tally
 
 
@@ -64,10 +64,16 @@ def ends(rows: pa.RecordBatch) -> Iterator[dict[Key, Position]]:
     code = device * len(streams) + stream
     sequence = rows.column("sequence").fill_null(0).to_numpy()[numbered]
     time_us = rows.column("time").view(pa.int64()).to_numpy()[numbered]
-    for order in (np.argsort(time_us, kind="stable"), np.arange(len(code))):
-        keys, last = np.unique(code[order][::-1], return_index=True)
-        at = order[len(order) - 1 - last]
+    order = by_series(code)
+    code, sequence, time_us = code[order], sequence[order], time_us[order]
+    starts = np.flatnonzero(np.diff(code, prepend=-1))
+    last = np.append(starts[1:], len(code)) - 1
+    latest_us = np.repeat(np.maximum.reduceat(time_us, starts), np.diff(np.append(starts, len(code))))
+    is_latest = np.flatnonzero(time_us == latest_us)
+    latest = np.full(len(starts), -1)
+    latest[np.searchsorted(starts, is_latest, side="right") - 1] = is_latest  # of equals the last one
+    for at in (latest[latest != last], last):  # nearly always they are the same rows
         yield {
             (devices[key // len(streams)], streams[key % len(streams)]): Position(number, moment)
-            for key, number, moment in zip(keys.tolist(), sequence[at].tolist(), time_us[at].tolist(), strict=True)
+            for key, number, moment in zip(code[at].tolist(), sequence[at].tolist(), time_us[at].tolist(), strict=True)
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 
@@ -68,11 +69,29 @@ def test_what_is_no_batch_is_refused(data: bytes) -> None:
 
 
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envelope, "VERSION", 2)
+    monkeypatch.setattr(envelope, "VERSION", 3)
     newer = pack(EMPTY)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="version 2, this program reads 1"):
+    with pytest.raises(ValueError, match="version 3, this program reads 2"):
         unpack(newer)
+
+
+def test_what_a_spool_of_the_version_before_holds_is_read() -> None:
+    """It had the tallies by name."""
+    named = {
+        "received": 9,
+        "delivered": 8,
+        "rows": 7,
+        "missing": 6,
+        "reordered": 5,
+        "resets": 4,
+        "dropped": {"empty": 1},
+    }
+    header = {"version": 1, "producer": "ingest-0", "epoch": 3, "number": 7, "tallies": {"pdu1": named}, "gaps": []}
+    older = FULL.cycles.replace_schema_metadata({b"karman": json.dumps(header).encode()})
+    got = unpack(rows_to_bytes(older, FULL.spectra))
+    assert got.tallies == {"pdu1": Tally(**named)}
+    assert got.cycles.num_rows == FULL.cycles.num_rows
 
 
 def test_a_second_record_batch_in_a_stream_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 import numpy as np
@@ -28,10 +29,10 @@ FROM_ROLLUP = "SELECT time, device_id, stream_id, row_count, " + ", ".join(
 )
 
 
-@pytest.fixture
-def filled(database: str):
-    """Fifteen seconds of two devices, cut into batches at random, shuffled, some sent twice."""
-    store = Store(database)
+@pytest.fixture(params=["in order", "shuffled", "two writers"])
+def filled(database: str, request: pytest.FixtureRequest):
+    """Fifteen seconds of two devices, cut into batches at random, some sent twice."""
+    stores = [Store(database) for _ in range(2 if request.param == "two writers" else 1)]
     rng = random.Random(5)
     batches = []
     for device in ("rack1-pdu2", "rack2-pdu1"):
@@ -40,12 +41,15 @@ def filled(database: str):
         for first, last in zip([0, *starts], [*starts, rows.num_rows], strict=True):
             part = rows.take(pa.array(np.arange(first, last)))
             batches.append(Batch("p", 1, len(batches), {device: Tally(rows=part.num_rows)}, part, spectra([])))
-    rng.shuffle(batches)
+    if request.param == "shuffled":
+        rng.shuffle(batches)
     for start in range(0, len(batches), 3):
-        store.write(batches[start : start + 3])
-        store.write(batches[max(0, start - 2) : start + 1])
-    yield store
-    store.close()
+        for store in stores[:: -1 if start % 2 else 1]:
+            store.write(batches[start : start + 3])
+            store.write(batches[max(0, start - 2) : start + 1])
+    yield stores[0]
+    for store in stores:
+        store.close()
 
 
 def exactly(rows: list[tuple]) -> list[tuple]:
@@ -60,6 +64,15 @@ def test_a_second_equals_sql_over_its_rows(filled: Store, database: str) -> None
     assert len(stored) == 2 * 3 * 15
     assert [row[:3] for row in stored] == [row[:3] for row in wanted]
     assert [row[3:] for row in stored] == exactly(wanted)
+
+
+def test_whole_seconds_in_order_need_no_merge(database: str) -> None:
+    with contextlib.closing(Store(database)) as store:
+        for number in range(5):
+            rows = cycles(60, "rack1-pdu2", first=60 * number)
+            store.write([Batch("p", 1, number, {"rack1-pdu2": Tally(rows=rows.num_rows)}, rows, spectra([]))])
+        assert store.rollups.merges == 1  # that of a device not known yet
+        assert store.connection.execute("SELECT min(row_count), count(*) FROM power_1s").fetchone() == (60, 15)
 
 
 def test_minutes_and_hours_equal_the_seconds(filled: Store, database: str) -> None:

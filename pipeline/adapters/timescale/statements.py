@@ -1,8 +1,7 @@
 """The statements that merge roll-ups, generated from the quantities.
 
-The seconds of a transaction are copied into a stage (a temporary table) and merged from there by adding, so that a
-second that comes in several batches, or late, comes out right. The minutes and hours above are continuous aggregates on
-TimescaleDB; on plain PostgreSQL they are computed anew from the level below for what `rollup_due` lists.
+The seconds are merged from a stage (a temporary table) by adding. The minutes and hours above are continuous aggregates
+on TimescaleDB; on plain PostgreSQL they are computed anew from the level below for what `rollup_due` lists.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def _recompute(table: str, source: str, unit: str) -> str:
 
 
 MERGE: Final = _merge()
-NOTE_DUE: Final = (
-    "INSERT INTO rollup_due SELECT DISTINCT date_trunc('minute', time, 'UTC') FROM rollup_stage ON CONFLICT DO NOTHING"
+NOTE_DUE: Final = (  # parameter: starts of minutes, seconds since the epoch
+    "INSERT INTO rollup_due SELECT to_timestamp(m) FROM unnest(%s::bigint[]) AS m ON CONFLICT DO NOTHING"
 )
 RECOMPUTE: Final = (_recompute("power_1m", "power_1s", "minute"), _recompute("power_1h", "power_1m", "hour"))

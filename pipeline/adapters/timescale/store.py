@@ -14,15 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
-import pgpq
 import psycopg
 import pyarrow as pa
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipeline.adapters.timescale.connection import connect, is_refusal, translated
+from pipeline.adapters.timescale.rollups import Rollups, copy_into
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
-from pipeline.adapters.timescale.statements import MERGE, NOTE_DUE, ROLLUP_COLUMNS, STAGE
+from pipeline.adapters.timescale.statements import ROLLUP_COLUMNS
 from pipeline.adapters.timescale.upkeep import Partitions
 from pipeline.core.envelope import figures_of, rows_to_bytes
 from pipeline.core.errors import RefusedError, StorageError
@@ -30,8 +30,6 @@ from pipeline.core.intake import concatenate
 from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS, Batch, Drop, total
 from pipeline.core.rollup import one_second
 
-MERGES_A_TRUNCATE: Final = 64
-EMPTY_STAGE: Final = "DELETE FROM rollup_stage"
 _KEYS: Final = [
     pa.field("time", TIMESTAMP),
     pa.field("received", TIMESTAMP),
@@ -53,13 +51,12 @@ class Store:
         self._connection = connect(dsn)
         self._ids: dict[str, dict[str, int]] = {"device": {}, "stream": {}}
         self.partitions = Partitions()
-        self._merges = 0
         self._beside = ThreadPoolExecutor(1, "rollups")
         self.salvaged = False  # set when rows went to quarantine: then the ledger says other counts than the batches
         try:
             with _refusal_as_failure(), translated():
                 self.flavour = flavour_of(self._connection)
-                self._connection.execute(STAGE.encode())
+                self.rollups = Rollups(self._connection, self.flavour)
                 self._connection.commit()
         except StorageError:
             self.close()
@@ -150,7 +147,7 @@ class Store:
             self._copy("cycle", cycles)
         finally:
             rollups.exception()  # not to be left running
-        self._merge(rollups.result())
+        self._add_rollups(rollups.result())
         self._copy("spectrum", [batch.spectra for batch in batches if batch.spectra.num_rows])
         self._record_gaps(batches)
 
@@ -201,7 +198,7 @@ class Store:
             with self._connection.transaction():  # a savepoint
                 self._copy(product, [rows])
                 if product == "cycle":
-                    self._merge(_rollups([rows]))
+                    self._add_rollups(_rollups([rows]))
             yield rows, None
         except psycopg.Error as error:
             if not is_refusal(error):
@@ -214,32 +211,12 @@ class Store:
             yield from self._bisect(product, rows.slice(middle))
 
     def _copy(self, product: str, batches: Sequence[pa.RecordBatch]) -> None:
-        if not batches:
-            return
-        schema = _TABLES[product]
-        self._send(product, schema, [self._with_ids(batch, schema) for batch in batches])
+        if batches:
+            schema = _TABLES[product]
+            copy_into(self._connection, product, schema, [self._with_ids(batch, schema) for batch in batches])
 
-    def _send(self, table: str, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, schema.names))
-        )
-        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(encoder.write_header())
-            for batch in batches:
-                copy.write(encoder.write_batch(batch))
-            copy.write(encoder.finish())
-
-    def _merge(self, rollups: Sequence[pa.RecordBatch]) -> None:
-        if not rollups:
-            return
-        self._send("rollup_stage", ROLLUP_COLUMNS, [self._with_ids(rollup, ROLLUP_COLUMNS) for rollup in rollups])
-        self._connection.execute(MERGE.encode())
-        if self.flavour is Flavour.PLAIN:
-            self._connection.execute(NOTE_DUE)
-        self._merges += 1
-        # Deleting costs a fifth of truncating, but leaves dead rows behind.
-        self._connection.execute("TRUNCATE rollup_stage" if self._merges % MERGES_A_TRUNCATE == 0 else EMPTY_STAGE)
+    def _add_rollups(self, rollups: Sequence[pa.RecordBatch]) -> None:
+        self.rollups.add([self._with_ids(rollup, ROLLUP_COLUMNS) for rollup in rollups])
 
     def _with_ids(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         columns: dict[str, Any] = {name: batch.column(name) for name in batch.schema.names}

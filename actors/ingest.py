@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, Final
 
 import ray
@@ -40,7 +41,8 @@ log = logging.getLogger(__name__)
 
 QUIET_S: Final = 0.5  # at the end: nothing came for so long, so nothing is under way any more
 LONGEST_DRAIN_S: Final = 2.0  # a live device never falls quiet
-SETTLE_S: Final = 30.0  # at the end: how long the store may take to acknowledge the rest
+SETTLE_S: Final = 120.0  # at the end: how long the store may take to acknowledge the rest: two outboxes of a busy store
+STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
@@ -53,14 +55,14 @@ class IngestActor:
         board.take_turn(name)
         self._name = name
         self._config = config
-        limits, now_us = config.limits, time.time_ns() // 1000
         self._devices: Mapping[str, Device] = {}
         self._names: list[str] = []  # by the index of arrivals, which a device keeps for good
         self._topics: list[bytes] = []
         self._rename({d.name: d for d in board.current(config).devices_of(topology.producer_of(name))})
         self._changes: queue.SimpleQueue[tuple[Mapping[str, Device], Future[bool]]] = queue.SimpleQueue()
+        limits = self._limits
         self._recent = RecentRows(int(limits.recent_s * 1e6), limits.recent_bytes, secrets.randbits(63))
-        self._since_us = now_us
+        self._since_us = time.time_ns() // 1000
         self._retention = Retention(limits.standby_retain_s, limits.standby_bytes)
         self._opening: _Opening | None = None
         self._sending: Sending | None = None
@@ -106,7 +108,7 @@ class IngestActor:
                 for name, device in self._devices.items()
             },
             "queues": [
-                Queue(self._name, e.target, e.outbox.nbytes, self._config.limits.outbox_bytes, e.calls, e.failures)
+                Queue(self._name, e.target, e.outbox.nbytes, self._limits.outbox_bytes, e.calls, e.failures)
                 for e in (sending.edges if sending else ())
             ],
             "epoch": sending.epoch if sending else 0,  # 0: it stands by
@@ -149,7 +151,7 @@ class IngestActor:
             log.exception("%s cannot go on", self._name)
 
     def _receive(self) -> None:
-        limits = self._config.limits
+        limits = self._limits
         pace = rhythm(len(board.current(self._config).config.devices), limits)
         endpoints = {device.name: (device.endpoint, device.topic) for device in self._devices.values()}
         self._subscriber = subscriber = link.Subscriber(endpoints, pace.rest_s)
@@ -186,7 +188,7 @@ class IngestActor:
         self._take(arrivals, time.monotonic())
         if self._sending is not None:
             self._sending.cut()
-            self._sending.settle(SETTLE_S)
+            self._sending.settle(SETTLE_S, STALL_S)
 
     def _take(self, arrivals: Arrivals, now_s: float) -> None:
         if self._peer is not None or self._sending is None:
@@ -210,12 +212,13 @@ class IngestActor:
     def _begin(self, opening: Opening, since_us: int) -> None:
         names = tuple(self._names)
         shard = board.current(self._config).shard_of(self._devices)
-        sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, self._config, shard)
+        config = replace(self._config, limits=self._limits)
+        sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, config, shard)
         retained = [arrival for arrival in self._retention.arrivals() if names[arrival.device] in self._devices]
         sending.resume(retained, since_us, self._recent)
         self._sending, self._opening = sending, None
         if self._peer is None:
-            self._retention = Retention(self._config.limits.standby_retain_s, self._config.limits.standby_bytes)
+            self._retention = Retention(self._limits.standby_retain_s, self._limits.standby_bytes)
         else:
             self._peer.heard()
             log.warning("%s sends from now on; it had retained %d messages", self._name, len(retained))
@@ -249,7 +252,7 @@ class IngestActor:
                 arrivals.add(*received)
             self._take(arrivals, time.monotonic())
             sending.cut()
-            if not sending.settle(CHANGE_S, everywhere=True):
+            if not sending.settle(CHANGE_S, CHANGE_S, everywhere=True):
                 return False
         return True
 
@@ -259,7 +262,7 @@ class IngestActor:
                 self._names.append(name)
                 self._topics.append(b"")
             self._topics[self._names.index(name)] = device.topic.encode()
-        limits = self._config.limits
+        self._limits = limits = self._config.limits.of_ingest(len(devices))
         self._decoder = wire.Decoder(
             self._names, self._topics, int(limits.time_bound_s * 1e6), limits.calculation_names
         )

@@ -113,17 +113,28 @@ class Sending:
         """Whether a receiver has said that another has taken our place."""
         return any(edge.fenced for edge in self.edges)
 
-    def settle(self, seconds: float, everywhere: bool = False) -> bool:
-        """Wait until the store and the fleet, or all receivers, have acknowledged everything; whether they have."""
+    def settle(self, longest_s: float, stall_s: float, everywhere: bool = False) -> bool:
+        """Wait until the store and the fleet, or all receivers, have acknowledged everything; whether they have.
+
+        Args:
+            longest_s: for how long in all.
+            stall_s: for how long while nothing is acknowledged.
+            everywhere: wait for all receivers.
+        """
         edges = self.edges if everywhere else tuple(edge for edge in (self._store, self._fleet) if edge)
         if self._fleet is not None:
             self._fleet.flush()
-        deadline_s = time.monotonic() + seconds
-        while not self.fenced and time.monotonic() < deadline_s:
-            if all(edge.settled for edge in edges):
-                return True
+        now_s = progress_s = time.monotonic()
+        deadline_s, least = now_s + longest_s, None
+        while not self.fenced and now_s < min(deadline_s, progress_s + stall_s):
             for edge in edges:
                 edge.pump()
+            waiting = sum(len(edge.outbox.waiting) for edge in edges)
+            if waiting == 0 and all(edge.settled for edge in edges):
+                return True
+            now_s = time.monotonic()
+            if least is None or waiting < least:
+                least, progress_s = waiting, now_s
             time.sleep(0.005)
         return False
 

@@ -49,7 +49,8 @@ def load_(
             costs = cost.alone(asked, database)
     console.print(f"{devices:,} devices for {seconds:g} s ...")
     (loaded,) = _run([asked], dsn)
-    for table in (_counts([loaded]), _delays([loaded]), _spent(loaded, costs)):
+    _print_counts([loaded], console)
+    for table in (_delays([loaded]), _spent(loaded, costs)):
         console.print(table)
     write({"load": _as_json(loaded), "alone_cpu_us": costs}, output, console)
 
@@ -80,7 +81,7 @@ def limit(
         middle = (low + high) // 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     tried.sort(key=lambda loaded: loaded.load.devices)
-    console.print(_counts(tried))
+    _print_counts(tried, console)
     console.print(f"the most devices that this machine keeps up with: {low:,}")
     write({"limit": low, "tried": [_as_json(loaded) for loaded in tried]}, output, console)
 
@@ -97,8 +98,8 @@ def growth(
     packed = [Load(count, seconds) for count in devices or (1, 10, 100, 1000)]
     spread = [Load(64, seconds, devices_per_actor=size) for size in (1, 8, 64)]
     loaded = _run([*packed, *spread], dsn)
-    for table in (_counts(loaded), _delays(loaded)):
-        console.print(table)
+    _print_counts(loaded, console)
+    console.print(_delays(loaded))
     figures = [_as_json(one) for one in loaded]
     write({"growth": figures[: len(packed)], "devices_per_actor": figures[len(packed) :]}, output, console)
 
@@ -128,6 +129,16 @@ def _run(loads: Sequence[Load], dsn: str | None) -> list[Loaded]:
 
 def _as_json(loaded: Loaded) -> dict[str, Any]:
     return {**asdict(replace(loaded)), "lost": loaded.lost, "kept_up": loaded.kept_up}
+
+
+def _print_counts(all_loaded: Sequence[Loaded], console: Console) -> None:
+    """The counts, and what became of those that are lost."""
+    console.print(_counts(all_loaded))
+    for one in all_loaded:
+        reasons = {"missing by their numbers": one.missing, **one.dropped}
+        told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
+        if told:
+            console.print(f"of {one.load.devices:,} devices: {told}")
 
 
 def _counts(all_loaded: Sequence[Loaded]) -> Table:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.core.errors import InputError
@@ -44,6 +44,9 @@ class Device:
     mains_hz: float | None = None  # None: the pipeline's
 
 
+DEVICES_BOUNDED: Final = 64  # of an ingest, which its bounds in bytes are for
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds, each with its reason."""
@@ -52,7 +55,7 @@ class Limits:
     calculation_names: int = 256  # names come from outside and each keeps state; a Karman sends three
     aggregator_flush_s: float = 0.05  # what a live view can see
     store_flush_s: float = 0.15  # a COPY costs 1 ms whatever it carries; more often only burns CPU
-    outbox_bytes: int = 64 << 20  # towards each receiver: minutes of 64 devices while it is away
+    outbox_bytes: int = 64 << 20  # towards each receiver: 80 s of 64 devices while it is away
     aggregator_retain_s: float = 10.0  # resent to a restarted aggregator: twice the usual window
     recent_s: float = 10.0  # cycles kept for the live page, which has older ones from the database
     recent_bytes: int = 64 << 20  # of an ingest: 10 s of 64 devices are 14 MB; more only where a device floods
@@ -60,6 +63,16 @@ class Limits:
     standby_retain_s: float = 10.0
     standby_bytes: int = 64 << 20  # of an ingest: 10 s of 64 devices are 25 MB
     silence_s: float = 5.0  # a device unheard for so long loses its gauges
+
+    def of_ingest(self, devices: int) -> Limits:
+        """Those of an ingest of so many devices: its bounds in bytes, meant for up to 64, grow with those beyond."""
+        share = max(1.0, devices / DEVICES_BOUNDED)
+        return replace(
+            self,
+            outbox_bytes=int(self.outbox_bytes * share),
+            recent_bytes=int(self.recent_bytes * share),
+            standby_bytes=int(self.standby_bytes * share),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
 
-from pipeline.core.config import Device, PipelineConfig, parse_connect
+from pipeline.core.config import Device, Limits, PipelineConfig, parse_connect
 from pipeline.core.errors import InputError
 
 
@@ -57,4 +57,15 @@ def test_devices_by_the_command_line() -> None:
         Device("10.0.0.7-5557", "tcp://10.0.0.7:5557", "power"),
         Device("rack1", "tcp://pdu:5558", "power"),
         Device("a", "b=tcp://[::1]:1", "power"),
+    )
+
+
+def test_the_bounds_in_bytes_of_an_ingest_grow_with_its_devices_beyond_64() -> None:
+    limits = Limits(outbox_bytes=64 << 20)
+    assert limits.of_ingest(1) == limits.of_ingest(64) == limits
+    assert limits.of_ingest(256) == replace(
+        limits,
+        outbox_bytes=256 << 20,
+        recent_bytes=4 * limits.recent_bytes,
+        standby_bytes=4 * limits.standby_bytes,
     )

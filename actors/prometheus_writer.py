@@ -1,4 +1,4 @@
-"""The writer towards Prometheus: collects the latest summaries once a second and serves them as pages.
+"""The writer towards Prometheus: collects the latest summaries and counts, and serves them as pages.
 
 It asks the others and nobody waits for it, so that a scrape can never delay the stream. After a restart it has
 everything again within a second. It owns the pipeline's HTTP port: the live page, its API, `/metrics` and
@@ -40,11 +40,12 @@ from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
 from pipeline.core.progress import furthest
+from pipeline.core.rhythm import rhythm
 from pipeline.core.status import DeviceState, Observation, document
 
 log = logging.getLogger(__name__)
 
-PERIOD_S: Final = 1.0  # the original's cadence: one summary a second
+PERIOD_S: Final = 1.0
 ANSWER_S: Final = 0.8
 SWITCH_S: Final = 10.0  # a large recording takes a second or two to read
 
@@ -75,6 +76,7 @@ class PrometheusWriterActor:
         self._groups = applied.groups
         self._handles: dict[str, Any] = {}
         self._latest: dict[str, Any] = {}
+        self._next_report_s = 0.0
         self._paces: dict[str, _Pace] = {}
         self._observation: Observation | None = None
         self._completeness = Completeness()
@@ -157,7 +159,7 @@ class PrometheusWriterActor:
 
     def _look(self) -> None:
         config, groups = self._config, self._groups
-        questions = dict.fromkeys(topology.aggregator_names(config), "report")
+        questions = dict.fromkeys(self._to_report(), "report")
         questions |= dict.fromkeys([*topology.ingest_members(config, groups), *topology.store_names(config)], "stats")
         questions |= {topology.SUPERVISOR: "status"}
         if config.fleet_settings is not None:
@@ -216,6 +218,15 @@ class PrometheusWriterActor:
             [notice for ingest in ingests.values() for notice in ingest["notices"]],
             told,
         )
+
+    def _to_report(self) -> list[str]:
+        """The aggregators, when it is their turn."""
+        now_s = time.monotonic()
+        if now_s < self._next_report_s:
+            return []
+        report_s = rhythm(len(self._config.devices), self._config.limits).report_s
+        self._next_report_s = now_s + report_s - PERIOD_S / 2  # the look that is nearest to it
+        return list(topology.aggregator_names(self._config))
 
     def _senders(self, answers: Mapping[str, Any], groups: Groups) -> Mapping[str, Any]:
         """By producer the stats of the ingest that sends; while none does, of the one that did last."""

@@ -1,4 +1,4 @@
-"""How often an ingest looks, pushes and hands in.
+"""How often an ingest looks, pushes and hands in, and the aggregators report.
 
 Every turn has a cost of its own, whatever it carries: looking at a socket 2 us, a push or a hand-in 1 ms in all that
 take part. Few devices get the shortest waits; many take longer turns, so that this cost stays small beside the rest.
@@ -23,6 +23,9 @@ HAND_IN_A_DEVICE_S: Final = 1e-3
 LONGEST_REST_S: Final = 0.05
 LONGEST_PUSH_S: Final = 0.5
 LONGEST_HAND_IN_S: Final = 1.0
+SHORTEST_REPORT_S: Final = 1.0  # the cadence of the system that this one replaces
+REPORT_A_DEVICE_S: Final = 2e-3  # its statistics cost 20 us, however little has come since
+LONGEST_REPORT_S: Final = 2.0
 AFTER_BEAT_S: Final = 0.05  # the last messages of a second are in by then
 
 
@@ -33,6 +36,7 @@ class Rhythm:
     rest_s: float  # between two looks at the sockets
     push_s: float  # towards the aggregators
     hand_in_s: float  # towards the store
+    report_s: float  # of the aggregators, about all windows
 
 
 def rhythm(devices: int, limits: Limits) -> Rhythm:
@@ -41,6 +45,7 @@ def rhythm(devices: int, limits: Limits) -> Rhythm:
         min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW)),
         max(limits.aggregator_flush_s, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices)),
         max(limits.store_flush_s, min(LONGEST_HAND_IN_S, HAND_IN_A_DEVICE_S * devices)),
+        max(SHORTEST_REPORT_S, min(LONGEST_REPORT_S, REPORT_A_DEVICE_S * devices)),
     )
 
 

@@ -107,7 +107,7 @@ class Layouts:
         """Read those that have the layout; returns the others."""
         if len(message) == 0:
             return message, data
-        alike = np.asarray(~((data ^ layout.template) & layout.mask).any(axis=1), bool)
+        alike = np.maximum.reduce((data ^ layout.template) & layout.mask, axis=1) == 0
         if not alike.any():
             return message, data
         numbers = _numbers(data if alike.all() else data[alike], layout)
@@ -124,18 +124,18 @@ class Layouts:
 def _numbers(data: NDArray[np.uint8], layout: Layout) -> NDArray[np.int64]:
     numbers = np.zeros((len(data), layout.floats.shape[0] * 2 * 3), np.int64)
     for places, which in layout.numbers:
-        low = (data[:, places] & 0x7F).astype(np.int64)
-        numbers[:, which] = low @ (np.int64(1) << (7 * np.arange(places.shape[1], dtype=np.int64)))
+        low = (np.take(data, places.ravel(), axis=1) & 0x7F).reshape(len(data), *places.shape)
+        number = low[..., -1].astype(np.int64)
+        for at in reversed(range(places.shape[1] - 1)):
+            number <<= 7
+            number |= low[..., at]
+        numbers[:, which] = number
     return numbers.reshape(len(data), -1, 2, 3)
 
 
 def _floats(data: NDArray[np.uint8], layout: Layout) -> NDArray[np.float32]:
-    rows = layout.floats.shape[0]
-    floats = np.empty((len(data), rows, VALUES), np.float32)
-    for row, column in zip(*np.nonzero(layout.floats >= 0), strict=True):
-        place = int(layout.floats[row, column])
-        floats[:, row, column] = np.ndarray((len(data),), "<f4", data, place, (data.strides[0],))
-    return floats
+    places = np.maximum(layout.floats, 0).ravel()[:, None] + np.arange(4)
+    return np.take(data, places.ravel(), axis=1).view("<f4").reshape(len(data), -1, VALUES)
 
 
 def taken_apart(payload: bytes) -> Layout:

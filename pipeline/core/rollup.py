@@ -10,6 +10,7 @@ Must not know: SQL, clocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -63,37 +64,31 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
         if not sent.any():
             continue
         rows = np.add.reduceat(sent[order], starts, dtype=np.int32)
-        values = np.stack([column.to_numpy(zero_copy_only=False) for column in columns], axis=1)[order]
-        known = np.isfinite(values)
-        if known.all():
-            count = np.repeat(rows[:, None], len(columns), axis=1)
-            exact = values.astype(np.float64)
-        else:
-            count = np.add.reduceat(known, starts, axis=0, dtype=np.int32)
-            exact = np.where(known, values, 0.0).astype(np.float64)
-            values = np.where(known, values, np.float32(np.nan))
-        statistics = (
-            count,
-            np.add.reduceat(exact, starts, axis=0),
-            np.add.reduceat(exact * exact, starts, axis=0),
-            np.fmin.reduceat(values, starts, axis=0),
-            np.fmax.reduceat(values, starts, axis=0),
-        )
-        rollup = pa.RecordBatch.from_arrays(
-            [
-                *keys,
-                pa.array([channel] * len(starts), pa.string()),
-                pa.array(rows),
-                *(
-                    pa.array(table[:, index], kind, mask=(count[:, index] == 0) if name in ("min", "max") else None)
-                    for index in range(len(QUANTITIES))
-                    for (name, kind), table in zip(STATISTICS, statistics, strict=True)
-                ),
-            ],
-            schema=ROLLUP_SCHEMA,
-        )
+        statistics = chain.from_iterable(_statistics(column, order, starts) for column in columns)
+        channels = pa.array([channel] * len(starts), pa.string())
+        rollup = pa.RecordBatch.from_arrays([*keys, channels, pa.array(rows), *statistics], schema=ROLLUP_SCHEMA)
         rollups.append(rollup if rows.all() else rollup.filter(pa.array(rows > 0)))
     return rollups
+
+
+def _statistics(column: pa.Array, order: NDArray[np.intp], starts: NDArray[np.intp]) -> tuple[pa.Array, ...]:
+    """`STATISTICS` of one column, of the rows in an order from start to start."""
+    values = np.take(column.to_numpy(zero_copy_only=False), order)
+    exact = values.astype(np.float64)
+    sums = np.add.reduceat(exact, starts)
+    count = np.diff(starts, append=len(order)).astype(np.int32)
+    if not np.isfinite(sums).all():
+        known = np.isfinite(values)
+        count = np.add.reduceat(known, starts, dtype=np.int32)
+        values, exact = np.where(known, values, np.float32(np.nan)), np.where(known, exact, 0.0)
+        sums = np.add.reduceat(exact, starts)
+    least, greatest = np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)
+    squares = np.add.reduceat(np.square(exact, out=exact), starts)
+    none = count == 0
+    return tuple(
+        pa.array(figures, kind, mask=none if name in ("min", "max") else None)
+        for (name, kind), figures in zip(STATISTICS, (count, sums, squares, least, greatest), strict=True)
+    )
 
 
 def _sent(columns: Sequence[pa.Array]) -> NDArray[np.bool_]:

@@ -20,6 +20,7 @@ import ray
 
 import pipeline
 from actors import board, topology
+from actors.asking import Questions
 from actors.board import Applied
 from actors.live import LiveSource
 from pipeline.adapters import exposition
@@ -46,7 +47,7 @@ from pipeline.core.status import DeviceState, Observation, document
 log = logging.getLogger(__name__)
 
 PERIOD_S: Final = 1.0
-ANSWER_S: Final = 0.8
+ANSWER_S: Final = 0.8  # a look waits no longer; an answer that comes later counts in the next
 SWITCH_S: Final = 10.0  # a large recording takes a second or two to read
 
 
@@ -74,7 +75,7 @@ class PrometheusWriterActor:
         applied = board.current(config)
         config = self._config = applied.config
         self._groups = applied.groups
-        self._handles: dict[str, Any] = {}
+        self._questions = Questions()
         self._latest: dict[str, Any] = {}
         self._next_report_s = 0.0
         self._paces: dict[str, _Pace] = {}
@@ -166,7 +167,7 @@ class PrometheusWriterActor:
             questions |= {topology.FLEET: "report"} | dict.fromkeys(topology.fleet_shard_names(config), "queue")
         if config.replay:
             questions[topology.REPLAY] = "stats"
-        answers = self._ask(questions)
+        answers = self._questions.ask(questions, ANSWER_S)
         for name in topology.store_names(config):
             if name in answers and answers[name]["accounts"] is None:  # it has not read the ledger yet
                 answers[name]["accounts"] = self._latest.get(name, {}).get("accounts")
@@ -274,23 +275,3 @@ class PrometheusWriterActor:
                     rate_hz,
                 )
         return states
-
-    def _ask(self, questions: Mapping[str, str]) -> dict[str, Any]:
-        references = {}
-        for name, method in questions.items():
-            try:
-                if name not in self._handles:
-                    self._handles[name] = topology.find(name)
-                references[name] = getattr(self._handles[name], method).remote()
-            except ValueError:
-                continue  # not made yet
-        answers = {}
-        deadline_s = time.monotonic() + ANSWER_S
-        for name, reference in references.items():
-            try:
-                answers[name] = ray.get(reference, timeout=max(0.01, deadline_s - time.monotonic()))
-            except ray.exceptions.RayActorError:
-                self._handles.pop(name, None)
-            except ray.exceptions.GetTimeoutError:
-                pass
-        return answers

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import ray
@@ -25,6 +26,7 @@ from actors import board, topology
 from actors.peer import Peer
 from actors.sending import Sending
 from pipeline.adapters import link, wire
+from pipeline.adapters.curve import read_pair
 from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.change import same_link
 from pipeline.core.config import Device, PipelineConfig
@@ -55,6 +57,7 @@ class IngestActor:
         board.take_turn(name)
         self._name = name
         self._config = config
+        self._keys = read_pair(Path(config.curve_keys_file)) if config.curve_keys_file else None
         self._devices: Mapping[str, Device] = {}
         self._names: list[str] = []  # by the index of arrivals, which a device keeps for good
         self._topics: list[bytes] = []
@@ -104,6 +107,7 @@ class IngestActor:
                     "last_received_us": intake.last_received_us.get(name, 0) if intake else 0,
                     "connected": name in links and links[name].connected,
                     "connections": links[name].connections if name in links else 0,
+                    "handshakes_failed": links[name].handshakes_failed if name in links else 0,
                 }
                 for name, device in self._devices.items()
             },
@@ -153,8 +157,8 @@ class IngestActor:
     def _receive(self) -> None:
         limits = self._limits
         pace = rhythm(len(board.current(self._config).config.devices), limits)
-        endpoints = {device.name: (device.endpoint, device.topic) for device in self._devices.values()}
-        self._subscriber = subscriber = link.Subscriber(endpoints, pace.rest_s)
+        addresses = {name: _address(device) for name, device in self._devices.items()}
+        self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()
@@ -239,7 +243,7 @@ class IngestActor:
                 subscriber.disconnect(name)
             self._rename(devices)
             for name in new:
-                subscriber.connect(name, devices[name].endpoint, devices[name].topic)
+                subscriber.connect(name, _address(devices[name]))
             if (gone or new) and sends:
                 self._opening = _Opening(self._name, self._names, self._config)
             changed.set_result(True)
@@ -274,6 +278,10 @@ class IngestActor:
         log.warning("%s was replaced, and stands by", self._name)
         self._sending = None
         self._peer.heard()
+
+
+def _address(device: Device) -> link.Address:
+    return link.Address(device.endpoint, device.topic, device.server_key)
 
 
 def _next_beat_s(period_s: float) -> float:

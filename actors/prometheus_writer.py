@@ -273,5 +273,6 @@ class PrometheusWriterActor:
                     entry["last_received_us"],
                     tally,
                     rate_hz,
+                    entry["handshakes_failed"],
                 )
         return states

@@ -1,4 +1,4 @@
-"""ZeroMQ: one SUB socket per device, one XPUB socket per published device. The only importer of pyzmq.
+"""ZeroMQ: one SUB socket per device, one XPUB socket per published device.
 
 Sockets belong to the thread that created them: make and use a `Subscriber` or `Publisher` in one thread.
 
@@ -13,11 +13,14 @@ import select
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
+from pipeline.adapters.curve import Keys, new_pair
 from pipeline.core.errors import InputError
 from pipeline.core.framing import payload_of, payloads_of
 
@@ -34,6 +37,24 @@ _KEEP_ALIVE: Final = {
     zmq.TCP_KEEPALIVE_INTVL: 5,
     zmq.TCP_KEEPALIVE_CNT: 3,
 }
+_EVENTS: Final = (
+    zmq.EVENT_CONNECTED
+    | zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
+_BROKEN: Final = "it breaks off: does the device encrypt, and is server_key its public key?"
+_FAILURES: Final = {  # of a handshake, where we have the device's key; which one, chance may decide
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: _BROKEN,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: _BROKEN,
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the device does not admit our public key",
+}
+_NO_KEY: Final = "does the device encrypt? then it needs a server_key in the fleet file"
+_FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}  # ZeroMQ does not try again
+TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand
 _send = zmq.backend.Socket.send  # pyzmq's own layer over it serves routing, and takes a quarter of a sending
 
 
@@ -55,9 +76,21 @@ class LinkState:
 
     endpoint: str
     topic: bytes
+    server_key: str = ""  # "": the link is not encrypted
     connected: bool = False
     connections: int = 0  # successful connects; more than one means reconnects
+    handshakes_failed: int = 0
+    failure: str = ""  # of the last handshake, until one succeeds
+    try_again_s: float | None = None  # when to connect again, by the monotonic clock, where ZeroMQ does not
     silent_since_s: float = field(default_factory=time.monotonic)
+
+
+class Address(NamedTuple):
+    """Where a device publishes."""
+
+    endpoint: str
+    topic: str
+    server_key: str = ""  # its public key, where it encrypts
 
 
 class Received(NamedTuple):
@@ -90,28 +123,30 @@ class Subscriber:
     A socket's descriptor says when to look; so devices that are quiet cost nothing, however many there are.
 
     Args:
-        endpoints: (endpoint, topic) by device name; the order gives the device indices.
+        addresses: by device name; the order gives the device indices.
         rest_s: at least so long between two looks. Longer finds more messages at a time, which costs less each.
+        keys: our own, towards devices that encrypt; without, a pair that is made for now.
     """
 
-    def __init__(self, endpoints: Mapping[str, tuple[str, str]], rest_s: float = 0.0) -> None:
+    def __init__(self, addresses: Mapping[str, Address], rest_s: float = 0.0, keys: Keys | None = None) -> None:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
         self._names: list[str] = []  # by index; a name keeps its index for good
         self._fds: dict[str, int] = {}
         self.states: dict[str, LinkState] = {}
         self._rest_s = rest_s
+        self._keys = keys or new_pair()
         self._ready = select.epoll()
         self._by_fd: dict[int, _Link] = {}
         self._unfinished: set[int] = set()  # descriptors of sockets that hold more than was taken
-        for name, (endpoint, topic) in endpoints.items():
-            self.connect(name, endpoint, topic)
+        for name, address in addresses.items():
+            self.connect(name, address)
 
-    def connect(self, name: str, endpoint: str, topic: str) -> None:
+    def connect(self, name: str, address: Address) -> None:
         """Receive another device: its index is the next one, or the one that it had before."""
         if name not in self._names:
             self._names.append(name)
-        state = LinkState(endpoint, topic.encode())
+        state = LinkState(address.endpoint, address.topic.encode(), address.server_key)
         self._fds[name] = self._open(self._names.index(name), state)
         self.states = {**self.states, name: state}  # a new one: others look at it in other threads
 
@@ -132,9 +167,8 @@ class Subscriber:
         socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         for option, value in _KEEP_ALIVE.items():
             socket.set(option, value)
-        monitor = socket.get_monitor_socket(
-            zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
-        )
+        self._encrypt(socket, state)
+        monitor = socket.get_monitor_socket(_EVENTS)
         socket.subscribe(state.topic)
         try:
             socket.connect(state.endpoint)
@@ -182,17 +216,39 @@ class Subscriber:
         return payloads_of(taken, topic) if topic else [payload_of(parts, topic) for parts in taken]
 
     def watch(self) -> None:
-        """Read the connection events since the last call into `states`."""
+        """Read the connection events since the last call into `states`, and connect anew where ZeroMQ does not."""
+        now_s = time.monotonic()
         for link in self._by_fd.values():
             state = link.state
             with contextlib.suppress(zmq.Again):
                 while True:
-                    event = recv_monitor_message(link.monitor, zmq.NOBLOCK)["event"]
-                    if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                        state.connected = True
-                        state.connections += 1
-                    elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
-                        state.connected = False
+                    _note(recv_monitor_message(link.monitor, zmq.NOBLOCK)["event"], state, now_s)
+            if state.try_again_s is not None and now_s >= state.try_again_s:
+                state.try_again_s = None
+                with contextlib.suppress(zmq.ZMQError):
+                    link.socket.disconnect(state.endpoint)
+                link.socket.connect(state.endpoint)
+
+    def probe(self, state: LinkState, seconds: float) -> bytes | None:
+        """The first frame that a device publishes under any topic, or None if it sends nothing in time.
+
+        It has a socket of its own, and may be called in another thread.
+        """
+        with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+            socket.set(zmq.LINGER, 0)
+            socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+            self._encrypt(socket, state)
+            socket.subscribe(b"")
+            socket.connect(state.endpoint)
+            if socket.poll(int(seconds * 1000)):
+                return socket.recv_multipart()[0]
+        return None
+
+    def _encrypt(self, socket: zmq.SyncSocket, state: LinkState) -> None:
+        if state.server_key:
+            socket.set(zmq.CURVE_SERVERKEY, state.server_key.encode())
+            socket.set(zmq.CURVE_PUBLICKEY, self._keys.public)
+            socket.set(zmq.CURVE_SECRETKEY, self._keys.secret)
 
     def close(self) -> None:
         """Close every socket."""
@@ -202,16 +258,18 @@ class Subscriber:
         self._context.term()
 
 
-def probe(endpoint: str, seconds: float) -> bytes | None:
-    """The first frame that a publisher sends under any topic, or None if it sends nothing in time."""
-    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-        socket.subscribe(b"")
-        socket.connect(endpoint)
-        if socket.poll(int(seconds * 1000)):
-            return socket.recv_multipart()[0]
-    return None
+def _note(event: int, state: LinkState, now_s: float) -> None:
+    if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        state.connected = True
+        state.connections += 1
+        state.failure = ""
+    elif event in _FAILURES:
+        state.handshakes_failed += 1
+        state.failure = _FAILURES[zmq.Event(event)] if state.server_key else _NO_KEY
+        if event in _FINAL:
+            state.try_again_s = now_s + TRY_AGAIN_S
+    elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
+        state.connected = False
 
 
 class Publisher:
@@ -219,20 +277,35 @@ class Publisher:
 
     A subscriber that does not keep up loses messages beyond its queue, as with any PUB socket; it can tell by the
     sequence numbers.
+
+    Args:
+        keys: its own, where it encrypts; then whoever knows the public one may subscribe.
+        admitted: a folder with the public keys of those who may, and nobody else.
     """
 
-    def __init__(self, endpoints: Sequence[str], topic: str) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], topic: str, keys: Keys | None = None, admitted: Path | None = None
+    ) -> None:
         self._topic = topic.encode()
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
         self._sockets: list[zmq.SyncSocket] = []
         self._subscribed: set[int] = set()
+        self._gate: ThreadAuthenticator | None = None
+        if admitted is not None:
+            self._gate = ThreadAuthenticator(self._context)
+            self._gate.start()
+            self._gate.configure_curve(domain="*", location=admitted)
         try:
             for endpoint in endpoints:
                 socket = self._context.socket(zmq.XPUB)
                 self._sockets.append(socket)
                 socket.set(zmq.SNDHWM, SEND_QUEUE)
                 socket.set(zmq.LINGER, 1000)
+                if keys is not None:
+                    socket.set(zmq.CURVE_SERVER, 1)
+                    socket.set(zmq.CURVE_PUBLICKEY, keys.public)
+                    socket.set(zmq.CURVE_SECRETKEY, keys.secret)
                 socket.bind(endpoint)
         except zmq.ZMQError as error:
             self.close()
@@ -272,6 +345,8 @@ class Publisher:
         """Close every socket, after up to a second for what is still queued."""
         for socket in self._sockets:
             socket.close()
+        if self._gate is not None:
+            self._gate.stop()
         self._context.term()
 
 

@@ -45,9 +45,12 @@ class SilenceWatch:
         topic = state.topic.decode(errors="replace")
         where = f"{name}: nothing on topic '{topic}' at {state.endpoint} for {self._silence_s:.0f} s"
         if not state.connected:
-            self._notices.append(f"{where}; no connection yet: is the address right, and the device on?")
+            why = "no connection yet: is the address right, and the device on?"
+            if state.failure:
+                why = f"the handshake has failed {state.handshakes_failed} times: {state.failure}"
+            self._notices.append(f"{where}; {why}")
             return
-        frame = link.probe(state.endpoint, PROBE_S)
+        frame = self._subscriber.probe(state, PROBE_S)
         seen = None if frame is None else wire.find_topic(frame)
         if frame is None:
             self._notices.append(f"{where}; connected, but it publishes nothing under any topic")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.adapters import recordings, wire
-from pipeline.adapters.link import Subscriber
+from pipeline.adapters.link import Address, Subscriber
 from pipeline.adapters.timescale import schema, upkeep
 from pipeline.adapters.timescale.store import Store
 from pipeline.bench.generator import Generator, Templates
@@ -40,7 +40,9 @@ def alone(load: Load, dsn: str) -> dict[str, float]:
 def _link(load: Load) -> Iterator[tuple[str, float]]:
     generator = Generator(load)
     names = [f"bench{n:04d}" for n in range(load.devices)]
-    endpoints = {name: (endpoint, DEFAULT_TOPIC) for name, endpoint in zip(names, generator.endpoints, strict=True)}
+    endpoints = {
+        name: Address(endpoint, DEFAULT_TOPIC) for name, endpoint in zip(names, generator.endpoints, strict=True)
+    }
     subscriber = Subscriber(endpoints, rhythm(load.devices, Limits()).rest_s)
     try:
         generator.say(SECONDS)

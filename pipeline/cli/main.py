@@ -11,7 +11,21 @@ from rich.markup import escape
 from typer.exceptions import TyperException
 
 import pipeline
-from pipeline.cli import bench_load, check, db, demo, failures, metrics, recordings, replay, run, status, stop, submit
+from pipeline.cli import (
+    bench_load,
+    check,
+    db,
+    demo,
+    failures,
+    keys,
+    metrics,
+    recordings,
+    replay,
+    run,
+    status,
+    stop,
+    submit,
+)
 from pipeline.core.errors import InputError, KarmanError
 
 app = typer.Typer(
@@ -24,6 +38,7 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(check.check)
 app.command()(replay.replay)
+app.command()(keys.keys)
 app.command()(status.status)
 app.command()(stop.stop)
 app.command()(submit.submit)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from pipeline.adapters import link, recordings
+from pipeline.adapters.curve import read_pair
 from pipeline.adapters.replay import Frames, Replayer
 from pipeline.cli import signals
 from pipeline.core.config import DEFAULT_TOPIC
@@ -32,20 +34,33 @@ def replay(
     mirror_phase_b: Annotated[bool, typer.Option(help="Copy phase_a into a missing phase_b (for old consumers).")] = (
         False
     ),
+    server_secret_file: Annotated[
+        Path | None, typer.Option(help="Encrypt, with this key pair (see 'karman keys').")
+    ] = None,
+    authorized_keys: Annotated[
+        Path | None, typer.Option(help="Admit only subscribers whose public keys are in this folder.")
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Begin when every endpoint has a subscriber, or at once.")] = True,
 ) -> None:
     """Publish a recording as a device would."""
     console = Console(highlight=False)
+    keys = None if server_secret_file is None else read_pair(server_secret_file)
+    if authorized_keys is not None:
+        if keys is None:
+            raise InputError("--authorized-keys needs --server-secret-file: without encryption nobody has a key")
+        if not authorized_keys.is_dir():
+            raise InputError(f"--authorized-keys: {authorized_keys} is no folder")
     recording = recordings.load(scenario)
     frames = Frames(recording, mirror_phase_b)
     endpoints = consecutive(bind, device_count)
-    publisher = link.Publisher(endpoints, topic)
+    publisher = link.Publisher(endpoints, topic, keys, authorized_keys)
     said = "simulated" if recording.simulated else "a recording"
     console.print(f"{recording.name} ({said}) on {endpoints[0]}{f' ... {endpoints[-1]}' if device_count > 1 else ''}")
     with signals.listening() as asked:
         wanted = asked.leave
         if wait:
-            console.print("waiting for a subscriber, for example: karman run --connect " + endpoints[0] + " --dsn ...")
+            told = f"server_key: '{keys.public.decode()}'" if keys else f"karman run --connect {endpoints[0]} --dsn ..."
+            console.print(f"waiting for a subscriber, for example {told}", markup=False, soft_wrap=True)
             while not wanted.is_set() and not publisher.wait_for_subscribers(0.2):
                 pass
         end = None if loop else frames.count

@@ -63,7 +63,7 @@ def change(before: PipelineConfig, groups: Groups, after: PipelineConfig, new_gr
 
 def same_link(one: Device, other: Device) -> bool:
     """Whether two descriptions of a device lead to the same publisher."""
-    return (one.endpoint, one.topic) == (other.endpoint, other.topic)
+    return (one.endpoint, one.topic, one.server_key) == (other.endpoint, other.topic, other.server_key)
 
 
 def _differing(before: PipelineConfig, after: PipelineConfig) -> list[str]:

@@ -42,6 +42,7 @@ class Device:
     phases: tuple[str, ...] = PHASES  # of each of the pipeline's streams, "" where a stream is no phase's
     channels: tuple[str, ...] = ("a",)  # that add up to the device's power; a second one may measure the same current
     mains_hz: float | None = None  # None: the pipeline's
+    server_key: str = ""  # its public key, where it encrypts (CURVE)
 
 
 DEVICES_BOUNDED: Final = 64  # of an ingest, which its bounds in bytes are for
@@ -161,6 +162,7 @@ class PipelineConfig:
     grafana_url: str | None = None  # the live page links to it
     fleet: Fleet | None = None  # None: nothing is added up, unless there are several devices
     breakers: tuple[Breaker, ...] = ()  # where a level has one of its own; else its devices' breakers add up
+    curve_keys_file: str | None = None  # our own key pair towards devices that encrypt; None: one is made each time
     spool_dir: str | None = None  # where batches wait while the database is away; None: they wait in memory
 
     def __post_init__(self) -> None:

@@ -161,6 +161,9 @@ LAST_FRAME: Final = gauge(
 )
 CONNECTED: Final = gauge("karman_device_connected", "1 or 0", ("device",), "1 while the ZeroMQ connection is up.")
 RECONNECTS: Final = counter("karman_reconnects", "connections", ("device",), "Connections made after the first.")
+HANDSHAKES_FAILED: Final = counter(
+    "karman_handshakes_failed", "connections", ("device",), "Connections that failed because of keys (CURVE)."
+)
 DEVICE_INFO: Final = gauge(
     "karman_device_info",
     "1",
@@ -281,7 +284,7 @@ GROUPS: Final[dict[str, tuple[Family, ...]]] = {
     "Three phases together": (*THREE_PHASE.all(), THREE_PHASE_POWER_FACTOR, CURRENT_IMBALANCE),
     "Quality of a device's stream": (
         RECEIVED, MISSING, LATE, RENUMBERED, DROPPED, COMPLETENESS, DELAY, LAST_FRAME, CONNECTED, RECONNECTS,
-        DEVICE_INFO, BREAKER_RATING, NOMINAL_VOLTAGE,
+        HANDSHAKES_FAILED, DEVICE_INFO, BREAKER_RATING, NOMINAL_VOLTAGE,
     ),
     "The fleet: racks, rows, halls, sites and feeds": FLEET,
     "The pipeline itself": (

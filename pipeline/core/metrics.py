@@ -217,6 +217,7 @@ class _Samples:
         every = tuple(snapshot.states)
         all_devices = labels(("device",), tuple((name,) for name in every))
         self._add(known.CONNECTED, all_devices, [float(snapshot.states[name].connected) for name in every])
+        self._add(known.HANDSHAKES_FAILED, all_devices, [snapshot.states[name].handshakes_failed for name in every])
         self._add(known.RECONNECTS, all_devices, [max(0, snapshot.states[name].connections - 1) for name in every])
         configured = tuple(
             (d.name, d.endpoint, d.topic, d.rack, d.feed, d.row, d.hall, d.site) for d in snapshot.devices.values()

@@ -31,6 +31,7 @@ class DeviceState:
     last_received_us: int
     tally: Tally
     rate_hz: float | None  # messages a second lately; None before two looks
+    handshakes_failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ def document(seen: Observation) -> dict[str, Any]:
             "endpoint": state.endpoint,
             "connected": state.connected,
             "connections": state.connections,
+            "handshakes_failed": state.handshakes_failed,
             "silent": silent,
             "age_s": age_s,
             "lag_s": lag_s.get(name),

@@ -33,7 +33,7 @@ def until(condition: Callable[[], object]) -> None:
 def test_each_endpoint_is_told_apart_in_order(count: int, rest_s: float, limit: int) -> None:
     endpoints = link.free_endpoints(count)
     publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
-    subscriber = link.Subscriber({endpoint: (endpoint, "t") for endpoint in endpoints}, rest_s)
+    subscriber = link.Subscriber({endpoint: link.Address(endpoint, "t") for endpoint in endpoints}, rest_s)
     try:
         for publisher in publishers:
             assert publisher.wait_for_subscribers(10)
@@ -56,17 +56,17 @@ def test_each_endpoint_is_told_apart_in_order(count: int, rest_s: float, limit: 
 def test_devices_come_and_go_and_keep_their_index() -> None:
     endpoints = link.free_endpoints(3)
     publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
-    subscriber = link.Subscriber({"a": (endpoints[0], "t"), "b": (endpoints[1], "t")})
+    subscriber = link.Subscriber({"a": link.Address(endpoints[0], "t"), "b": link.Address(endpoints[1], "t")})
     try:
         assert all(publisher.wait_for_subscribers(10) for publisher in publishers[:2])
         subscriber.disconnect("a")
-        subscriber.connect("c", endpoints[2], "t")
+        subscriber.connect("c", link.Address(endpoints[2], "t"))
         assert publishers[2].wait_for_subscribers(10)
         for name, publisher in zip("abc", publishers, strict=True):
             publisher.send(name.encode())
         assert sorted(gather(subscriber, 2)) == [(1, b"b"), (2, b"c")]
         assert list(subscriber.states) == ["b", "c"]
-        subscriber.connect("a", endpoints[0], "t")
+        subscriber.connect("a", link.Address(endpoints[0], "t"))
         publishers[0].close()
         publishers[0] = link.Publisher([endpoints[0]], "t")  # waits anew for its subscriber
         until(lambda: not subscriber.receive(0.02) and publishers[0].wait_for_subscribers(0.02))
@@ -80,7 +80,7 @@ def test_devices_come_and_go_and_keep_their_index() -> None:
 
 def test_a_publisher_that_comes_back_is_heard_again_and_the_reconnect_is_seen() -> None:
     (endpoint,) = link.free_endpoints(1)
-    subscriber = link.Subscriber({"d": (endpoint, "")})
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "")})
     try:
         for _ in range(2):
             publisher = link.Publisher([endpoint], "")
@@ -96,7 +96,7 @@ def test_a_publisher_that_comes_back_is_heard_again_and_the_reconnect_is_seen() 
 
 def test_messages_of_several_parts_and_of_longer_topics() -> None:
     (endpoint,) = link.free_endpoints(1)
-    subscriber = link.Subscriber({"d": (endpoint, "t")})
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")})
     with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
         publisher.bind(endpoint)
         try:
@@ -135,7 +135,9 @@ def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with zmq.Context() as context, context.socket(zmq.PUB) as talker, context.socket(zmq.PUB) as silent:
         talker.bind(other)
         silent.bind(mute)
-        subscriber = link.Subscriber({"a": (absent, "t"), "b": (other, "t"), "c": (mute, "t")})
+        subscriber = link.Subscriber(
+            {"a": link.Address(absent, "t"), "b": link.Address(other, "t"), "c": link.Address(mute, "t")}
+        )
         try:
             watch = SilenceWatch(subscriber, 0.0, notices)
             until(

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from pipeline.adapters import configuration
+from pipeline.adapters import configuration, curve
 from pipeline.core.config import Breaker, Fleet, Limits, Metrics, PipelineConfig, Storage
 from pipeline.core.errors import InputError
 from pipeline.core.expectation import expect
@@ -109,6 +109,32 @@ def test_the_files_that_count_are_told(tmp_path: Path) -> None:
     assert {file.name for file in found.files} == {"fleet.yaml", "more.yaml", "token", "dsn"}
     assert (found.config.token, found.config.dsn) == ("secret", "postgresql://u:p@h/d")
     assert "secret" not in repr(found)
+
+
+def test_encryption_is_told_by_device_or_for_all_and_our_keys_are_checked(tmp_path: Path) -> None:
+    keys = curve.make_files(tmp_path, "ours")[2]
+    key, other = curve.new_pair().public.decode(), curve.new_pair().public.decode()
+    told = {
+        "defaults": {"server_key": key},
+        "devices": [{"id": "a", "endpoint": "tcp://a:1"}, {"id": "b", "endpoint": "tcp://b:1", "server_key": other}],
+        "security": {"curve": {"client_secret_file": "ours.key_secret", "require": True}},
+    }
+    config = loaded(tmp_path, yaml.safe_dump(told))
+    assert [device.server_key for device in config.devices] == [key, other]
+    assert config.curve_keys_file == str(tmp_path / "ours.key_secret")
+    assert keys.secret.decode() not in repr(config)
+
+    (tmp_path / "ours.key_secret").chmod(0o604)
+    assert ["anybody may read" in line for line in complaints(tmp_path, yaml.safe_dump(told))] == [True]
+    told["security"] = {"curve": {"client_secret_file": "absent", "require": True}}
+    told["defaults"] = {}
+    told["devices"] = [
+        {"id": "c", "endpoint": "tcp://c:1"},
+        {"id": "d", "endpoint": "tcp://d:1", "server_key": "short"},
+    ]
+    said = complaints(tmp_path, yaml.safe_dump(told))
+    for words in ("no public key", "has no 'server_key'", "cannot read the key file"):
+        assert [words in line for line in said].count(True) == 1, said
 
 
 def test_a_stream_may_be_another_phase_or_none(tmp_path: Path) -> None:

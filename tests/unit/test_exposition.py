@@ -127,6 +127,9 @@ def test_what_the_pipeline_says_of_itself() -> None:
         series("karman_device_connected", device="pdu/2"): 1,
         series("karman_device_connected", device="never"): 0,
         series("karman_reconnects_total", device="pdu1"): 2,
+        series("karman_handshakes_failed_total", device="pdu1"): 0,
+        series("karman_handshakes_failed_total", device="pdu/2"): 0,
+        series("karman_handshakes_failed_total", device="never"): 0,
         series("karman_reconnects_total", device="pdu/2"): 0,
         series("karman_reconnects_total", device="never"): 0,
         series(

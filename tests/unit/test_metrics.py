@@ -135,7 +135,7 @@ REMEMBERED = {
     *(families.RECEIVED, families.MISSING, families.LATE, families.RENUMBERED, families.DROPPED, families.LAST_FRAME),
 }
 CONFIGURED = {families.DEVICE_INFO, families.BREAKER_RATING, families.NOMINAL_VOLTAGE}
-CONNECTION = {families.CONNECTED, families.RECONNECTS}
+CONNECTION = {families.CONNECTED, families.RECONNECTS, families.HANDSHAKES_FAILED}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pipeline.adapters.configuration import document
 from pipeline.adapters.configuration.complaints import at
 from pipeline.adapters.configuration.places import NOWHERE, Stand
 from pipeline.adapters.configuration.source import Place, Source
+from pipeline.adapters.curve import check_key
 from pipeline.core.config import PHASES, Device, check_name
 from pipeline.core.errors import InputError
 from pipeline.core.patterns import Value, combinations, fill
@@ -84,6 +85,16 @@ def twins(entries: Sequence[Entry]) -> list[str]:
     return list(dict.fromkeys(wrong))
 
 
+def in_the_clear(entries: Sequence[Entry]) -> list[str]:
+    """Complaints about devices without a public key."""
+    wrong = [
+        at(entry.source, entry.place, "'security.curve.require' is set, and this device has no 'server_key'")
+        for entry in entries
+        if not entry.device.server_key
+    ]
+    return list(dict.fromkeys(wrong))
+
+
 def _phases(told: Mapping[str, str] | None, streams: Sequence[str]) -> tuple[str, ...]:
     """The electrical phase of each stream."""
     if told is None:
@@ -117,4 +128,5 @@ def _device(
         phases=phases,
         channels=tuple(dict.fromkeys(told["channels"])),
         mains_hz=told["mains_hz"],
+        server_key=told["server_key"] and check_key(told["server_key"]),
     )

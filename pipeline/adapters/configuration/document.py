@@ -38,6 +38,9 @@ class Properties(Strict):
     breaker_a: Positive | None = Field(default=None, description="Rating of its breaker in A, of each phase.")
     nominal_v: Positive | None = Field(default=None, description="Nominal voltage in V, line to neutral.")
     mains_hz: Positive | None = Field(default=None, description="Cycles a second, where they are not the pipeline's.")
+    server_key: str = Field(
+        default="", description="Its public key (CURVE, 40 letters), where it encrypts what it publishes."
+    )
 
 
 class Device(Properties):
@@ -74,6 +77,22 @@ class Http(Strict):
     grafana_url: str | None = Field(default=None, description="Where Grafana is: the live page links to it.")
 
 
+class Curve(Strict):
+    """Encryption of the links to devices, and who is at their ends."""
+
+    client_secret_file: str | None = Field(
+        default=None,
+        description="Our key pair, as 'karman keys' makes it, on every node; without, devices cannot tell who we are.",
+    )
+    require: bool = Field(default=False, description="Refuse devices without a server_key.")
+
+
+class Security(Strict):
+    """How the links to devices are secured; the HTTP port's token is under 'http'."""
+
+    curve: Curve = Curve()
+
+
 class Breakers(Strict):
     """Ratings in A, of each phase, of breakers that feed a whole rack, row, hall, site or feed, by its name."""
 
@@ -97,6 +116,7 @@ class Document(Included):
     breakers_a: Breakers = Breakers()
     database: Database = Database()
     http: Http = Http()
+    security: Security = Security()
     streams: list[str] = Field(default=list(STREAMS), min_length=1, description="The streams of a three-phase total.")
     mains_hz: Positive = Field(default=60.0, description="Cycles a second of the supply.")
     window_s: Seconds = Field(default=5.0, description="The rolling window of the live figures.")

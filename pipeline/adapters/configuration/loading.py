@@ -9,16 +9,20 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.adapters.configuration import devices, document, places
 from pipeline.adapters.configuration.complaints import at, validate
 from pipeline.adapters.configuration.devices import Entry
 from pipeline.adapters.configuration.source import Place, Source, read
 from pipeline.adapters.configuration.values import settings
+from pipeline.adapters.curve import read_pair
 from pipeline.adapters.secrets import read_secret, read_token
 from pipeline.core import config as core
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ class _Reading:
             self.wrong.append(f"{self._path}: no device is given: write at least one under 'devices'")
         breakers, wrong = places.breakers(top, whole.breakers_a, fleet)
         self.wrong += [] if self.wrong else wrong  # without all devices, much would seem to be unknown
+        curve = whole.security.curve
+        self.wrong += devices.in_the_clear(entries) if curve.require else []
+        place = ("security", "curve", "client_secret_file")
+        self._secret(top, place, curve.client_secret_file, read_pair)  # ingests read it themselves; here it is checked
         token = self._secret(top, ("http", "token_file"), whole.http.token_file, read_token)
         found = self._dsn(top, whole.database, environ) if dsn is None else dsn
         if self.wrong:
@@ -96,8 +104,13 @@ class _Reading:
             fleet=settings(core.Fleet, whole.fleet),
             breakers=breakers,
             grafana_url=whole.http.grafana_url,
-            spool_dir=None if whole.spool_dir is None else str(self._path.parent / whole.spool_dir),
+            curve_keys_file=self._beside(curve.client_secret_file),
+            spool_dir=self._beside(whole.spool_dir),
         )
+
+    def _beside(self, name: str | None) -> str | None:
+        """A path that is relative to this file, for processes that may be anywhere."""
+        return None if name is None else str((self._path.parent / name).absolute())
 
     def _entries(self, top: Source, whole: document.Document) -> list[Entry]:
         stands, wrong = places.racks(top, whole.topology)
@@ -133,7 +146,7 @@ class _Reading:
                     parts.append((source, part))
         return parts
 
-    def _secret(self, top: Source, place: Place, name: str | None, reader: Callable[[Path], str | None]) -> str | None:
+    def _secret(self, top: Source, place: Place, name: str | None, reader: Callable[[Path], T]) -> T | None:
         if name is None:
             return None
         path = self._path.parent / name

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from pipeline.adapters.web.feed import Feed
 from pipeline.adapters.web.files import Files
 from pipeline.adapters.web.socket import LiveSocket
 from pipeline.core.aggregation import Summary
+from pipeline.core.alerts import standing
 from pipeline.core.assignment import Groups
 from pipeline.core.balance import balance, joined
 from pipeline.core.completeness import Completeness
@@ -116,7 +117,9 @@ class PrometheusWriterActor:
 
     def status(self) -> dict[str, Any]:
         """The status document, as of the last look."""
-        return document(self._observation) if self._observation else {}
+        if self._observation is None:
+            return {}
+        return {**document(self._observation), "alerts": [asdict(alert) for alert in standing(self._snapshot)]}
 
     def last_answer(self, name: str) -> Any:
         """What an actor said last, from which it goes on when it is restarted; None if it never did."""

@@ -39,6 +39,8 @@ def status(
         return
     console = Console(highlight=False)
     console.print(view.screen(document))
+    if (alerts := view.alert_table(document)) is not None:
+        console.print(alerts)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("node", "actor", "pid", "restarts", ""):
         table.add_column(title)

@@ -11,6 +11,8 @@ from rich.text import Text
 
 MOST_DEVICES = 12  # rows that fit a terminal; the others are counted in a line
 MOST_PLACES = 12
+MOST_ALERTS = 20
+_TOLD = ("device", "stream", "phase", "level", "name", "actor", "receiver")  # labels that say of what an alert is
 CLOCK_S = 0.02  # more than a cycle
 
 
@@ -111,6 +113,26 @@ def balance_line(balance: Mapping[str, Any]) -> Text:
     ]
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in balance["dropped"].items() if count)
     return Text("messages: " + " · ".join(parts) + (f"  ({reasons})" if reasons else ""))
+
+
+def alert_table(document: Mapping[str, Any]) -> Table | None:
+    """The alerts whose conditions hold, the gravest first; None where there are none."""
+    alerts = sorted(document["alerts"], key=lambda alert: str(alert["severity"]))  # critical before warning
+    if not alerts:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("alert", "of"):
+        table.add_column(title)
+    table.add_column("value", justify="right")
+    table.add_column("fires")
+    for alert in alerts[:MOST_ALERTS]:
+        style = "red" if alert["severity"] == "critical" else "yellow"
+        of = ", ".join(f"{name} {alert['labels'][name]}" for name in _TOLD if name in alert["labels"])
+        fires = f"once it has held for {alert['waits_s']:,.0f} s" if alert["waits_s"] else "at once"
+        table.add_row(Text(alert["name"], style=style), Text(of), f"{alert['value']:,.3g}", fires)
+    if len(alerts) > MOST_ALERTS:
+        table.add_row(Text(f"and {len(alerts) - MOST_ALERTS} more", style="dim"))
+    return table
 
 
 def screen(document: Mapping[str, Any]) -> RenderableType:

@@ -66,6 +66,12 @@ def test_keys_are_made_used_and_mended(
             assert (failing["connected"], failing["received"]) == (False, 0)
             until_true(lambda: any("the handshake has failed" in notice for notice in run.status()["notices"]), 30)
             assert 'karman_handshakes_failed_total{device="encrypted"}' in (run.get("/metrics") or "")
+            silent = [
+                alert["labels"]["device"] for alert in run.status()["alerts"] if alert["name"] == "KarmanDeviceSilent"
+            ]
+            assert silent == ["encrypted"]
+            shown = karman("status", "--port", str(run.port)).stdout
+            assert re.search(r"KarmanDeviceSilent +device encrypted +1 +once it has held for 5 s", shown), shown
             before = run.status()["devices"]["plain"]
 
             document["devices"][0]["server_key"] = public["pdu"]

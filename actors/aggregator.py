@@ -46,7 +46,8 @@ class PhaseAggregatorActor:
     def __init__(self, name: str, channel: str, config: PipelineConfig) -> None:
         board.take_turn(name)
         self._keeper = board.Keeper(name)
-        self._run_us = config.run_us
+        self._config, self._run_us = config, config.run_us
+        self._hz: dict[str, float] = {}  # by device
         kept = self._keeper.found()
         checkpoint, self._counted = (kept and from_bytes(kept, config.run_us)) or _NOTHING
         if checkpoint is not None:
@@ -56,7 +57,7 @@ class PhaseAggregatorActor:
             config.streams,
             int(config.window_s * 1e6),
             int(config.metrics.hold_s * 1e6),
-            config.nominal_hz,
+            self._nominal_hz,
             checkpoint,
         )
         self._inbox = Inbox()
@@ -117,6 +118,13 @@ class PhaseAggregatorActor:
     def delays(self) -> Counts:
         """From a row's time until it counted here."""
         return self._delays.counts
+
+    def _nominal_hz(self, device: str) -> float:
+        """Frames a second of a device; asked for once, when it is first heard."""
+        if device not in self._hz:
+            config = board.current(self._config).config
+            self._hz = {one.name: config.hz_of(one) for one in config.devices}
+        return self._hz.get(device, self._config.nominal_hz)
 
     def _keep(self) -> None:
         counted = furthest(self._counted, self._inbox.positions())

@@ -8,7 +8,7 @@ Must not know: where batches come from, where a summary goes, clocks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -82,7 +82,7 @@ class ChannelAggregator:
         streams: the streams that make up a three-phase total.
         window_us: length of the rolling window in event time.
         hold_us: how long extremes are held at least.
-        nominal_hz: cycles a second, where the rows do not tell.
+        nominal_hz: cycles a second of a device, where the rows do not tell.
         checkpoint: counters to go on from.
     """
 
@@ -92,7 +92,7 @@ class ChannelAggregator:
         streams: Sequence[str],
         window_us: int,
         hold_us: int = 60_000_000,
-        nominal_hz: float = 60.0,
+        nominal_hz: Callable[[str], float] = lambda _: 60.0,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         self._channel = channel
@@ -104,11 +104,13 @@ class ChannelAggregator:
         self._held = HeldExtremes(hold_us, len(QUANTITIES))
         self._total_window = RollingWindow(window_us, len(TOTALS))
         self._total_held = HeldExtremes(hold_us, len(TOTALS))
-        self._energy = EnergyMeter(nominal_hz)
+        self._nominal_hz = nominal_hz
+        self._rated = 0  # series whose cycles a second are known
+        self._energy = EnergyMeter(60.0)
         if checkpoint is not None:
             for key in checkpoint.keys:
                 self._keys.slot(key)
-            self._energy = EnergyMeter(nominal_hz, checkpoint.totals, checkpoint.last)
+            self._energy = EnergyMeter(60.0, checkpoint.totals, checkpoint.last)
         self._received_us: dict[str, int] = {}
         self._delay_us: dict[str, int] = {}
 
@@ -184,6 +186,9 @@ class ChannelAggregator:
         if not counted:
             sequence = batch.column("sequence").fill_null(UNKNOWN).to_numpy()[order]
             real_w, reactive_var = values[:, _COLUMN["real_power"]], values[:, _COLUMN["reactive_power"]]
+            for new, (device, _) in enumerate(self._keys.keys[self._rated :], self._rated):
+                self._energy.rate(new, self._nominal_hz(device))
+            self._rated = len(self._keys.keys)
             self._energy.push(Rows(series, time_us, sequence, own_time[order], real_w, reactive_var))
 
     def _note_arrivals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], own_time: NDArray[np.bool_]) -> None:

@@ -189,6 +189,10 @@ class PipelineConfig:
         """Frames a second of a device."""
         return self.replay.rate_hz * self.replay.speed if self.replay else self.mains_hz
 
+    def hz_of(self, device: Device) -> float:
+        """Frames a second of one device."""
+        return self.nominal_hz if self.replay else device.mains_hz or self.mains_hz
+
     @property
     def fleet_settings(self) -> Fleet | None:
         """How devices are added up; None where there is a single one and no fleet file, to which others may come."""

@@ -56,7 +56,7 @@ class EnergyMeter:
     """The energy of each series. `push` is its only mutator.
 
     Args:
-        nominal_hz: cycles a second where two rows do not tell.
+        nominal_hz: cycles a second where two rows do not tell; of a series that has other ones, see `rate`.
         totals: shape (series, 6), from an earlier meter's `totals`.
         last: shape (series, 3), from an earlier meter's `last`.
     """
@@ -64,10 +64,11 @@ class EnergyMeter:
     def __init__(
         self, nominal_hz: float, totals: NDArray[np.float64] | None = None, last: NDArray[np.int64] | None = None
     ) -> None:
-        self._period_s = 1.0 / nominal_hz
+        self._nominal_hz = nominal_hz
         self.totals = np.empty((0, 6)) if totals is None else totals.copy()
         # Sequence, time in us, and whether that time is the device's own, of the newest row of each series.
         self.last = np.empty((0, 3), np.int64) if last is None else last.copy()
+        self._period_s = np.full(len(self.totals), 1.0 / nominal_hz)
 
     def push(self, rows: Rows) -> None:
         """Add rows."""
@@ -92,6 +93,12 @@ class EnergyMeter:
         if extra > 0:
             self.totals = np.pad(self.totals, ((0, extra), (0, 0)))
             self.last = np.concatenate([self.last, np.full((extra, 3), UNKNOWN, np.int64)])
+            self._period_s = np.append(self._period_s, np.full(extra, 1.0 / self._nominal_hz))
+
+    def rate(self, series: int, nominal_hz: float) -> None:
+        """A series has other cycles a second."""
+        self.widen(series + 1)
+        self._period_s[series] = 1.0 / nominal_hz
 
     def _before(self, rows: Rows) -> NDArray[np.int64]:
         """(sequence, time, own time) of the row before each, which is the series' newest for its first."""
@@ -105,14 +112,15 @@ class EnergyMeter:
         """Add rows; only a single one may stand at or before its series' newest."""
         if len(rows.series) == 0:
             return
+        period_s = self._period_s[rows.series]
         known = (before[:, 0] != UNKNOWN) & (rows.sequence != UNKNOWN)
         ahead = np.where(known, rows.sequence - before[:, 0], 1)
         timed = rows.own_time & (before[:, 2] == 1)
         step_us = rows.time_us - before[:, 1]
         late = known & (ahead < 0) & (step_us <= 0)
         follows = known & (ahead == 1) & timed & (step_us > 0) & (step_us <= LONGEST_STEP_US)
-        seconds = np.where(follows, step_us / 1e6, self._period_s)
-        hole = np.where(timed, step_us / 1e6, np.maximum(ahead, 0) * self._period_s) - self._period_s
+        seconds = np.where(follows, step_us / 1e6, period_s)
+        hole = np.where(timed, step_us / 1e6, np.maximum(ahead, 0) * period_s) - period_s
         gap = np.where(known & (ahead != 1) & ~late, np.maximum(hole, 0.0), 0.0)
 
         measured = np.isfinite(rows.real_w)

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.core.assignment import arranged
-from pipeline.core.config import DAY_S, LEVELS, PipelineConfig
+from pipeline.core.config import DAY_S, LEVELS, PHASES, PipelineConfig
 
 FRAME_B: Final = 453  # a frame of three streams in `cycle`, indexes included
 FRAME_COMPRESSED_B: Final = 75  # the same in TimescaleDB's columnstore
 SECOND_B: Final = 1675  # a device's second in `power_1s`, plain PostgreSQL
 SECOND_COMPRESSED_B: Final = 217
+PLACE_B: Final = 187  # a row of `fleet_1s`: a place and a phase, plain PostgreSQL
+PLACE_COMPRESSED_B: Final = 50
 INGEST_B: Final = 100 << 20  # memory of an ingest's process
 MANY_INGESTS: Final = 16  # processes that each idle at half a percent of a core and take 100 MB
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -44,20 +46,22 @@ def expect(config: PipelineConfig) -> Expectation:
     devices = len(config.devices)
     storage = config.storage
 
-    def bytes_over(cycles_s: float, seconds_s: float, frame_b: int, second_b: int) -> float:
-        return share * (messages_hz * cycles_s * frame_b + devices * seconds_s * second_b)
+    members = {level: len({getattr(device, level) for device in config.devices} - {""}) for level in LEVELS}
+    places = max(1, sum(members.values())) * (len(PHASES) + 1) if config.fleet_settings else 0
 
+    def bytes_over(cycles_s: float, seconds_s: float, frame_b: int, second_b: int, place_b: int) -> float:
+        of_devices = share * (messages_hz * cycles_s * frame_b + devices * seconds_s * second_b)
+        return of_devices + places * seconds_s * place_b
+
+    least, most = (FRAME_COMPRESSED_B, SECOND_COMPRESSED_B, PLACE_COMPRESSED_B), (FRAME_B, SECOND_B, PLACE_B)
     held = (storage.keep_cycles_s, storage.keep_1s_s)
     return Expectation(
-        {level: len({getattr(device, level) for device in config.devices} - {""}) for level in LEVELS},
+        members,
         _ingests(config),
         messages_hz,
         messages_hz * len(config.streams),
-        (
-            bytes_over(DAY_S, DAY_S, FRAME_COMPRESSED_B, SECOND_COMPRESSED_B),
-            bytes_over(DAY_S, DAY_S, FRAME_B, SECOND_B),
-        ),
-        (bytes_over(*held, FRAME_COMPRESSED_B, SECOND_COMPRESSED_B), bytes_over(*held, FRAME_B, SECOND_B)),
+        (bytes_over(DAY_S, DAY_S, *least), bytes_over(DAY_S, DAY_S, *most)),
+        (bytes_over(*held, *least), bytes_over(*held, *most)),
         tuple(_warnings(config)),
     )
 

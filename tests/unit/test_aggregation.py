@@ -177,6 +177,20 @@ def test_a_successor_goes_on_with_the_energy_and_fills_its_windows_again() -> No
     np.testing.assert_allclose(energy[:, IMPORTED], energy[:, INTEGRATED] * [1, 2, 3])
 
 
+def test_a_device_without_times_counts_a_period_of_its_own_mains_also_with_a_successor() -> None:
+    hz = {"eu": 50.0, "us": 60.0}.__getitem__
+    first = ChannelAggregator("a", STREAMS, WINDOW_US, nominal_hz=hz)
+    rows = [row for device in ("us", "eu") for n in range(30) for row in message(n, device=device, flags=1)]
+    first.push(cycles(rows))
+    second = ChannelAggregator("a", STREAMS, WINDOW_US, nominal_hz=hz, checkpoint=first.checkpoint())
+    second.push(cycles([row | {"sequence": row["sequence"] + 30} for row in rows]))
+    summary = second.summary()
+    seconds = dict(zip(summary.stream_keys, summary.energy[:, INTEGRATED], strict=True))
+    for stream in STREAMS:
+        assert seconds["eu", stream] == pytest.approx(60 / 50)
+        assert seconds["us", stream] == pytest.approx(60 / 60)
+
+
 def test_a_successor_has_a_row_for_each_stream_before_any_arrives() -> None:
     first = aggregator()
     first.push(cycles(message(0)))

@@ -52,6 +52,9 @@ def test_the_example_is_right_and_means_what_it_says() -> None:
     found = expect(config)
     assert found.members == {"rack": 40, "row": 2, "hall": 1, "site": 1, "feed": 2}
     assert (found.ingests, found.messages_hz, found.rows_hz, found.warnings) == (3, 4800.0, 14400.0, ())
+    day_s, places = 86_400, (40 + 2 + 1 + 1 + 2) * 4  # phases A, B, C and all together
+    assert found.disk_day_b[1] == day_s * (4800 * 453 + 80 * 1675 + places * 187)
+    assert found.disk_held_b[0] == day_s * (3 * 4800 * 75 + 30 * (80 * 217 + places * 50))
 
 
 def test_the_schema_is_current_and_the_example_keeps_to_it() -> None:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import zmq.auth
+from zmq.utils import z85
 
 from pipeline.core.errors import InputError
 
-KEY: Final = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # 32 bytes as Z85 (ZeroMQ RFC 32)
+KEY: Final = re.compile(rb"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")  # 32 bytes as Z85 (ZeroMQ RFC 32)
+KEY_BYTES: Final = 32
 
 
 class Keys(NamedTuple):
@@ -37,9 +40,16 @@ def check_key(key: str) -> str:
     Raises:
         InputError: it is not 40 letters of Z85.
     """
-    if not KEY.fullmatch(key):
+    if not _is_key(key.encode()):
         raise InputError(f"{key!r} is no public key: 40 letters are wanted, as 'karman keys' prints them")
     return key
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return bool(KEY.fullmatch(key)) and len(z85.decode(key)) == KEY_BYTES
+    except struct.error:  # five letters may say more than four bytes hold
+        return False
 
 
 def new_pair() -> Keys:
@@ -83,8 +93,26 @@ def read_pair(path: Path) -> Keys:
         raise InputError(f"{path} is no key file as 'karman keys' makes it") from error
     if secret is None:
         raise InputError(f"{path} holds a public key only: name the file that ends with .key_secret")
-    if not all(KEY.fullmatch(key.decode(errors="replace")) for key in (public, secret)):
+    if not (_is_key(public) and _is_key(secret)):
         raise InputError(f"{path} is no key file as 'karman keys' makes it")
     if stat.S_ISREG(mode) and mode & stat.S_IROTH:
         raise InputError(f"anybody may read {path}: chmod o= {path}")
     return Keys(public, secret)
+
+
+def check_admitted(folder: Path) -> Path:
+    """A folder of public keys: who has one of them is admitted.
+
+    Raises:
+        InputError: it is none, or a file `*.key` in it holds no public key, for which ZeroMQ would admit nobody.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder with public keys")
+    for path in sorted(folder.glob("*.key")):
+        try:
+            public, _ = zmq.auth.load_certificate(path)
+        except (OSError, ValueError, UnicodeDecodeError):
+            public = b""
+        if not _is_key(public):
+            raise InputError(f"{path} holds no public key as 'karman keys' makes it")
+    return folder

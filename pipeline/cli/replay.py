@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from pipeline.adapters import link, recordings
-from pipeline.adapters.curve import read_pair
+from pipeline.adapters.curve import check_admitted, read_pair
 from pipeline.adapters.replay import Frames, Replayer
 from pipeline.cli import signals
 from pipeline.core.config import DEFAULT_TOPIC
@@ -48,8 +48,7 @@ def replay(
     if authorized_keys is not None:
         if keys is None:
             raise InputError("--authorized-keys needs --server-secret-file: without encryption nobody has a key")
-        if not authorized_keys.is_dir():
-            raise InputError(f"--authorized-keys: {authorized_keys} is no folder")
+        check_admitted(authorized_keys)
     recording = recordings.load(scenario)
     frames = Frames(recording, mirror_phase_b)
     endpoints = consecutive(bind, device_count)

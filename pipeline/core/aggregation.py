@@ -186,6 +186,7 @@ class ChannelAggregator:
         if not counted:
             sequence = batch.column("sequence").fill_null(UNKNOWN).to_numpy()[order]
             real_w, reactive_var = values[:, _COLUMN["real_power"]], values[:, _COLUMN["reactive_power"]]
+            self._energy.widen(len(self._keys.keys))  # at once: one by one takes a second for thousands
             for new, (device, _) in enumerate(self._keys.keys[self._rated :], self._rated):
                 self._energy.rate(new, self._nominal_hz(device))
             self._rated = len(self._keys.keys)

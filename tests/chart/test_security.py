@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.chart.rendering import Pod, fleet_file, matches, merged, pods, render, setting, the, values_of
 
@@ -235,3 +236,26 @@ def test_outside_the_cluster_a_token_is_asked_for() -> None:
     service = the(objects, "Service", "-gateway")["spec"]
     assert (service["type"], service["externalTrafficPolicy"]) == ("NodePort", "Local")
     assert "token_file" not in fleet_file(render())
+
+
+def test_keys_towards_devices_are_mounted_where_they_are_read_and_nowhere_else() -> None:
+    told = {"curve": {"existingSecret": "my-keys", "require": True}}
+    devices = [{"id": "a", "endpoint": "tcp://10.0.0.5:5557", "server_key": "k" * 40}]
+    objects = render({"security": told, "source": {"mode": "live"}, "devices": devices, "sizing": {"devices": 300}})
+    written = yaml.safe_load(fleet_file(objects))
+    assert written["security"] == {
+        "curve": {"client_secret_file": "/etc/karman/curve/client.key_secret", "require": True}
+    }
+    mounted = set()
+    for pod in pods(objects):
+        volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
+        if "curve" in volumes:
+            # Not for others to read: the pipeline refuses a key file that anybody may read.
+            assert volumes["curve"]["secret"] == {"secretName": "my-keys", "defaultMode": 0o440}
+            (mount,) = (m for c in pod.spec["containers"] for m in c["volumeMounts"] if m["name"] == "curve")
+            assert (mount["mountPath"], mount["readOnly"]) == ("/etc/karman/curve", True)
+            assert pod.spec["securityContext"]["fsGroup"] == 1000
+            mounted.add(pod.labels["app.kubernetes.io/component"])
+    assert mounted == {"head", "store", "gateway", "ingest"}
+    assert "curve" not in json.dumps([pod.spec for pod in pods(render())])
+    assert yaml.safe_load(fleet_file(render()))["security"] == {"curve": {"require": False}}

@@ -15,6 +15,10 @@ from pipeline.adapters import curve, link
 from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.errors import InputError
 
+NOT_Z85 = b'curve\n  public-key = "%s"\n  secret-key = "%s"\n' % (
+    b"#" * 40,
+    b"#" * 40,
+)  # its letters, more than 32 bytes
 DEVICE, OURS, STRANGER = curve.new_pair(), curve.new_pair(), curve.new_pair()
 
 
@@ -137,7 +141,9 @@ def test_made_files_are_read_and_only_their_owner_may(tmp_path: Path) -> None:
         curve.read_pair(public)
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", b"\xff\xfe", b'curve\n  public-key = "x"\n  secret-key = "y"\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"nonsense", b"\xff\xfe", b'curve\n  public-key = "x"\n  secret-key = "y"\n', NOT_Z85]
+)
 def test_what_is_no_key_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.key_secret"
     path.write_bytes(content)
@@ -145,3 +151,13 @@ def test_what_is_no_key_file_is_refused(tmp_path: Path, content: bytes) -> None:
         curve.read_pair(path)
     with pytest.raises(InputError, match="No such file"):
         curve.read_pair(tmp_path / "absent")
+    path.rename(tmp_path / "x.key")
+    with pytest.raises(InputError, match="holds no public key"):
+        curve.check_admitted(tmp_path)
+
+
+def test_a_public_key_is_40_letters_that_say_32_bytes() -> None:
+    assert curve.check_key(key_of(DEVICE)) == key_of(DEVICE)
+    for wrong in ("", "short", "#" * 40, "ä" * 40, key_of(DEVICE) + "0"):
+        with pytest.raises(InputError, match="is no public key"):
+            curve.check_key(wrong)

@@ -96,6 +96,11 @@ limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ c
 {{- if include "karman.gatewayToken" . -}}
   {{- $_ := set $file.http "token_file" "/etc/karman/token/token" -}}
 {{- end -}}
+{{- with .Values.security.curve -}}
+  {{- $curve := dict "require" .require -}}
+  {{- if .existingSecret }}{{ $_ := set $curve "client_secret_file" "/etc/karman/curve/client.key_secret" }}{{ end -}}
+  {{- $_ := set $file "security" (dict "curve" $curve) -}}
+{{- end -}}
 {{- mustMergeOverwrite $file (deepCopy .Values.fleet) | toYaml -}}
 {{- end -}}
 

@@ -207,6 +207,12 @@ limits: 5
             ["fleet.yaml:2: breakers_a.rack.r1: no device belongs to this rack"],
         ),
         (
+            "topology: {fleet: {fleet: {fleet: [fleet]}}}\n" + ONE,  # only a site has this name already
+            [
+                "fleet.yaml:1: topology.fleet: 'fleet' is the site of devices without any place: give this one another name"
+            ],
+        ),
+        (
             "topology: {s: {h: {w: [r1, 'r{1..2}'], v: [r1], u: ['r{2..1}']}}}\n" + ONE,
             [
                 "fleet.yaml:1: topology.s.h.w[1]: the rack 'r1' is on line 1 already; names of a level must be unique",

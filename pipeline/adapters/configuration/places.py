@@ -14,6 +14,7 @@ from pipeline.adapters.configuration.complaints import at
 from pipeline.adapters.configuration.source import Place, Source
 from pipeline.core.config import LEVELS, Breaker, Device
 from pipeline.core.errors import InputError
+from pipeline.core.fleet.membership import WHOLE
 from pipeline.core.patterns import expand_name
 
 
@@ -31,9 +32,12 @@ NOWHERE: Final = Stand("", "", "")
 def racks(
     source: Source, topology: Mapping[str, Mapping[str, Mapping[str, list[str]]]]
 ) -> tuple[dict[str, Stand], list[str]]:
-    """Where each rack stands, and what is wrong with the topology: names of a level must be unique."""
+    """Where each rack stands, and what is wrong: names of a level must be unique, and no site is named `WHOLE`."""
     stands: dict[str, Stand] = {}
     wrong: list[str] = []
+    if WHOLE in topology:
+        message = f"'{WHOLE}' is the site of devices without any place: give this one another name"
+        wrong.append(at(source, ("topology", WHOLE), message))
     first: dict[tuple[str, str], int] = {}
 
     def note(level: str, name: str, place: Place) -> None:

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any, Final
 
 import orjson
@@ -38,12 +39,14 @@ class Jobs:
     Args:
         address: http://HOST:8265, Ray's dashboard.
         token: the cluster's token; None where it asks for none.
+        timeout_s: how long one request may wait for its answer.
     """
 
-    def __init__(self, address: str, token: str | None = None) -> None:
+    def __init__(self, address: str, token: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         if not address.startswith(("http://", "https://")):
             raise InputError(f"'{address}' is no address of Ray's dashboard: write http://HOST:8265")
         self._address = address.rstrip("/")
+        self._timeout_s = timeout_s
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
     def find(self, submission_id: str) -> Job | None:
@@ -53,7 +56,11 @@ class Jobs:
             KarmanError: the cluster does not answer, or not in this way. InputError: it does not accept the token.
         """
         found = self._ask("GET", f"/api/jobs/{submission_id}", missing=True)
-        return None if found is None else Job(str(found["status"]), str(found.get("message") or ""))
+        if found is None:
+            return None
+        if not isinstance(found, dict) or "status" not in found:
+            raise KarmanError(f"what answers at {self._address} is not Ray: a job without a status")
+        return Job(str(found["status"]), str(found.get("message") or ""))
 
     def submit(self, submission_id: str, entrypoint: str) -> None:
         """Start a job. A name can be used once, until it is deleted. Raises as `find` does."""
@@ -71,14 +78,24 @@ class Jobs:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=self._timeout_s) as response:  # noqa: S310
                 return orjson.loads(response.read())
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND and missing:
                 return None
-            said = error.read().decode(errors="replace").strip().splitlines() or [error.reason]
+            said = _last_line(error)
             if error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-                raise InputError(f"{self._address} says {said[-1][:100]}: is RAY_AUTH_TOKEN the cluster's?") from error
-            raise KarmanError(f"{self._address} refuses ({error.code}): {said[-1][:300]}") from error
-        except (OSError, ValueError) as error:
-            raise KarmanError(f"no Ray answers at {self._address} ({getattr(error, 'reason', error)})") from error
+                raise InputError(f"{self._address} says {said[:100]}: is RAY_AUTH_TOKEN the cluster's?") from error
+            raise KarmanError(f"{self._address} refuses ({error.code}): {said[:300]}") from error
+        except (OSError, HTTPException, ValueError) as error:
+            why = str(getattr(error, "reason", error)).strip()
+            raise KarmanError(f"no Ray answers at {self._address} ({why})") from error
+
+
+def _last_line(error: urllib.error.HTTPError) -> str:
+    """What a refusal says at its end, where Ray's tracebacks have their message."""
+    try:
+        lines = error.read().decode(errors="replace").strip().splitlines()
+    except (OSError, HTTPException):  # it went while it spoke
+        lines = []
+    return lines[-1] if lines else str(error.reason)

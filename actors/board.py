@@ -21,6 +21,7 @@ from actors import memory
 from pipeline.core.assignment import Groups, Subtrees
 from pipeline.core.backoff import recent, wait_s
 from pipeline.core.config import Device, PipelineConfig
+from pipeline.core.fleet.membership import standing
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ class Applied:
 
     def devices_in(self, shard: int) -> tuple[Device, ...]:
         """The devices that a shard of the sums adds up."""
-        return tuple(device for device in self.config.devices if self.subtrees.get(device.name, 0) == shard)
+        fleet = standing(self.config.devices)
+        return tuple(device for device in fleet if self.subtrees.get(device.name, 0) == shard)
 
     def shard_of(self, devices: Iterable[str]) -> int:
         """The shard that adds up the devices of an ingest, which share it; those that are gone are in none."""

@@ -25,7 +25,7 @@ from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.fleet import checkpoint, table
 from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.combiner import Combiner
-from pipeline.core.fleet.membership import Membership
+from pipeline.core.fleet.membership import Membership, standing
 from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import slots_of
@@ -59,10 +59,11 @@ class FleetActor:
         self._shards = {name: shard for shard, name in enumerate(topology.fleet_shard_names(config))}
         self._handles: dict[str, Any] = {}
         self._own = None if self._shards else intake(applied, 0, kept)
-        membership = Membership(config.devices, config.streams, config.nominal_hz)
+        fleet = standing(config.devices)
+        membership = Membership(fleet, config.streams, config.nominal_hz)
         closed = kept.totals.closed if kept.totals else None
         self._combiner = Combiner(membership, applied.shards, self._settings.shard_wait_s, time.monotonic(), closed)
-        ratings = Ratings.of(membership.places, config.devices, config.breakers)
+        ratings = Ratings.of(membership.places, fleet, config.breakers)
         slots = slots_of(config.nominal_hz)
         self._summary = FleetSummary(membership.places, slots, ratings, self._settings.percentile_s, kept.totals)
         self._inbox = Inbox()  # of parts
@@ -75,11 +76,12 @@ class FleetActor:
         """Another configuration is in force; devices that it does not concern go on in the sums."""
         config = applied.config
         self._settings = config.fleet_settings or Fleet()
+        fleet = standing(config.devices)
         if self._own:
-            self._own.shard.carry(config.devices, self._settings)
-        membership = Membership(config.devices, config.streams, config.nominal_hz)
+            self._own.shard.carry(fleet, self._settings)
+        membership = Membership(fleet, config.streams, config.nominal_hz)
         self._combiner.carry(membership, applied.shards, self._settings.shard_wait_s, time.monotonic())
-        self._summary.carry(membership.places, Ratings.of(membership.places, config.devices, config.breakers))
+        self._summary.carry(membership.places, Ratings.of(membership.places, fleet, config.breakers))
 
     def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""

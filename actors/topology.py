@@ -31,6 +31,7 @@ SPOOL_NODE: Final = "karman-spool"  # whose disk keeps what the database does no
 ASK_S: Final = 5.0
 _ID: Final = 6  # digits of a node's id that are told
 _SLIVER: Final = 0.001  # of a custom resource: a node that offers 1 has room for all
+_offered: set[str] = set()  # custom resources that a node has offered since this process began
 
 
 def _shard(name: str, shard: int) -> str:
@@ -132,11 +133,14 @@ def spawn(
     A sliver of a CPU keeps it off a head node that offers none.
 
     Args:
-        node: a custom resource: where any node offers it, the actor runs on one that does.
+        node: a custom resource: where any node offers it, the actor runs on one that does. Once one has offered it the
+            actor is bound to it: made anew while that node is away it waits, for elsewhere are no spool and no port.
         apart_from: an actor on whose node it shall not run, where there is another. Otherwise actors are spread.
     """
     options: dict[str, Any] = {"max_concurrency": threads} if threads else {}
     if node is not None and node in ray.cluster_resources():
+        _offered.add(node)
+    if node in _offered:
         options["resources"] = {node: _SLIVER}
     else:
         other = None if apart_from is None else _another_node(name, apart_from)
@@ -185,7 +189,7 @@ def worker_nodes() -> list[str]:
 def spool_node(shard: int) -> str:
     """The custom resource of the nodes with a shard's disk: its own where a node offers it, else that of all shards."""
     own = f"{SPOOL_NODE}-{shard}"
-    return own if own in ray.cluster_resources() else SPOOL_NODE
+    return own if own in ray.cluster_resources() or own in _offered else SPOOL_NODE
 
 
 def running() -> list[str]:

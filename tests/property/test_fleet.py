@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.adapters import recordings
 from pipeline.core.config import Breaker, Device, Fleet
 from pipeline.core.fleet import sums
-from pipeline.core.fleet.membership import Place
+from pipeline.core.fleet.membership import Membership, standing
 from pipeline.core.fleet.shard import AHEAD, LATE, REASONS, UNKNOWN, UNTIMED, FleetShard
 from pipeline.core.fleet.sums import Sums
 from pipeline.core.model import STREAMS, Flag
@@ -326,9 +326,8 @@ def test_redundancy_is_what_one_of_two_feeds_has_left_with_the_current_of_both()
 
 
 def test_devices_without_any_place_are_one_site_and_others_only_where_they_stand() -> None:
-    lone = (Device("x", "tcp://x:1"), Device("y", "tcp://y:1"))
+    lone = standing((Device("x", "tcp://x:1"), Device("y", "tcp://y:1")))
     assert {place[:2] for place in Run(lone).shard.membership.places} == {("site", "fleet")}
-    mixed = (Device("x", "tcp://x:1", rack="r"), Device("y", "tcp://y:1"))
+    mixed = standing((Device("x", "tcp://x:1", rack="r"), Device("y", "tcp://y:1")))
     assert {place[:2] for place in Run(mixed).shard.membership.places} == {("rack", "r")}
-    assert Run((Device("z", "tcp://z:1", phases=("", "", "")),)).shard.membership.places == ()
-    assert Place("rack", "r", "A") in Run(mixed).shard.membership.places
+    assert Membership(mixed[1:], STREAMS, 60.0).places == ()  # nor do those that stand nowhere in a shard of their own

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -62,6 +62,13 @@ class Groups:
         return np.minimum.reduceat(values[self.rows], self.starts, axis=0)
 
 
+def standing(devices: Sequence[Device]) -> tuple[Device, ...]:
+    """The devices of a whole fleet; where none of them has any place, all are in one site."""
+    if any(getattr(device, level) for device in devices for level in LEVELS):
+        return tuple(devices)
+    return tuple(replace(device, site=WHOLE) for device in devices)
+
+
 class Membership:
     """Index arrays of a fleet, in a defined order: devices as given, places by level, name and phase.
 
@@ -73,7 +80,6 @@ class Membership:
 
     def __init__(self, devices: Sequence[Device], streams: Sequence[str], mains_hz: float) -> None:
         self.devices = tuple(device.name for device in devices)
-        placed = any(getattr(device, level) for device in devices for level in LEVELS)
         self._series: dict[Key, int] = {}
         self._tables: dict[tuple[tuple[str, ...], tuple[str, ...]], NDArray[np.int64]] = {}  # by names of a batch
         of_member: list[list[int]] = []
@@ -95,8 +101,7 @@ class Membership:
                 by_phase[ALL] = [row for phase in PHASES for row in by_phase.get(phase, ())]
             for phase, rows in by_phase.items():
                 for level in LEVELS:
-                    name = getattr(device, level) or ("" if placed or level != "site" else WHOLE)
-                    if name:
+                    if name := getattr(device, level):
                         of_place[Place(level, name, phase)].append(len(of_member))
                 of_member.append(rows)
                 member_keys.append((device.name, phase))

@@ -36,9 +36,10 @@ class Questions:
             return {}
         references = list(self._asked.values())
         ready, _ = ray.wait(references, num_returns=len(references), timeout=patience_s)
-        answered = {name: reference for name, reference in self._asked.items() if reference in set(ready)}
+        names = {reference: name for name, reference in self._asked.items()}
         answers = {}
-        for name, reference in answered.items():
+        for reference in ready:
+            name = names[reference]
             del self._asked[name]
             try:
                 answers[name] = ray.get(reference)

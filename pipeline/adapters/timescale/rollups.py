@@ -46,8 +46,8 @@ class Rollups:
         time_us = np.concatenate([rollup.column("time").view(pa.int64()).to_numpy() for rollup in rollups])
         is_new = self._are_new(device, time_us)
         others = rollups
-        if is_new.any() and self._copied([*_chosen(rollups, is_new)]):
-            others = [*_chosen(rollups, ~is_new)]
+        if is_new.any() and self._copied(_chosen(rollups, is_new)):
+            others = _chosen(rollups, ~is_new)
         if others:
             self._merge(others)
         if self._flavour is Flavour.PLAIN:

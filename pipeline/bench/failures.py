@@ -38,6 +38,7 @@ BACK_S: Final = 60.0  # how long a part may take to come back before it counts a
 SETTLE_S: Final = 2.0
 STEP_S: Final = 8.0  # under load after each death, at least
 LOOK_S: Final = 0.2
+PAGE_S: Final = 1.0  # between two looks at the metrics page: what looks on must not be a part of the load
 # Counters of the data. Those of a process, such as its calls, begin anew with it.
 _DATA: Final = re.compile(
     r"^(karman_(?:\w*energy\w*|frames_\w+|drops|streams_renumbered)_total(?:\{[^}]*\})?) (\S+)$", re.M
@@ -108,6 +109,7 @@ class _Watch:
         self._thread.join()
 
     def _run(self) -> None:
+        next_page_s = 0.0
         while not self._done.wait(LOOK_S):
             try:
                 stats = launch.ask(topology.STORE, "stats", timeout_s=2)
@@ -116,6 +118,9 @@ class _Watch:
                 pass  # it is dead: what it had stored last is known
             if self._newest_us:
                 self._longest_s = max(self._longest_s, time.time() - self._newest_us / 1e6)
+            if time.monotonic() < next_page_s:
+                continue
+            next_page_s = time.monotonic() + PAGE_S
             try:
                 with urllib.request.urlopen(f"{self._url}/metrics", timeout=3) as answer:  # noqa: S310 - our own
                     page = answer.read().decode()
@@ -159,7 +164,7 @@ def _under_load(
     generator: Generator, cluster: LocalCluster, driver: subprocess.Popen[bytes], url: str, *about: Any
 ) -> Iterator[Death | Outcome]:
     devices, rate_hz, standby, dsn = about
-    _until(lambda: _started(url, standby), START_S)
+    _until(lambda: _started(url, standby), START_S, "the pipeline does not start in time")
     generator.say("inf")
     generator.answer()
     watch = _Watch(url)
@@ -195,12 +200,12 @@ def _victims(
     """What dies, in this order, and how: each returns the processes that died with it, by actor."""
 
     def actor(name: str) -> dict[str, int]:
-        pid = int(_actors(url)[name]["pid"])
+        pid = int(_told(url, name)[name]["pid"])
         os.kill(pid, signal.SIGKILL)
         return {name: pid}
 
     def node() -> dict[str, int]:
-        actors = _actors(url)
+        actors = _told(url, "ingest-0")
         lost = actors["ingest-0"]["node"]
         cluster.kill(lost)
         return {name: entry["pid"] for name, entry in actors.items() if entry["node"] == lost}
@@ -301,9 +306,22 @@ def _actors(url: str) -> dict[str, dict[str, Any]]:
     return dict(_status(url).get("actors", {}))
 
 
-def _until(condition: Callable[[], Any], seconds: float) -> None:
+def _told(url: str, name: str) -> dict[str, dict[str, Any]]:
+    """The actors, as soon as that one is up among them: a supervisor or gateway that began anew asks them all first."""
+
+    def with_it() -> dict[str, dict[str, Any]] | None:
+        actors = _actors(url)
+        return actors if actors.get(name, {}).get("up") else None
+
+    found: dict[str, dict[str, Any]] = _until(with_it, BACK_S, f"{name} is not up")
+    return found
+
+
+def _until(condition: Callable[[], Any], seconds: float, otherwise: str) -> Any:
+    """What it says as soon as it says something."""
     deadline_s = time.monotonic() + seconds
-    while not condition():
+    while not (said := condition()):
         if time.monotonic() > deadline_s:
-            raise KarmanError("the pipeline does not start in time")
+            raise KarmanError(otherwise)
         time.sleep(LOOK_S)
+    return said

@@ -1,7 +1,8 @@
 """How often an ingest looks, pushes and hands in, and the aggregators report.
 
 Every turn has a cost of its own, whatever it carries: looking at a socket 2 us, a push or a hand-in 1 ms in all that
-take part. Few devices get the shortest waits; many take longer turns, so that this cost stays small beside the rest.
+take part. A hundred devices get the shortest waits. Many take longer turns, so that this cost stays small beside the
+rest; so do few, where nearly all is this cost, but never longer than an eye takes for at once.
 All ingests keep one beat, that of the whole seconds: what they hand in comes together and is stored by one transaction,
 and the seconds of the roll-ups come whole.
 
@@ -16,10 +17,14 @@ from typing import Final
 from pipeline.core.config import Limits
 
 SHORTEST_REST_S: Final = 0.0005  # 2,000 looks a second cost an ingest a fiftieth of a core
-FEW: Final = 100  # devices, up to which the shortest waits are kept
+FEW: Final = 100  # devices, up to which sockets are looked at so often
 REST_A_DEVICE_S: Final = 50e-6  # for each beyond: a thousand are looked at every 45 ms, with three messages each
 PUSH_A_DEVICE_S: Final = 500e-6
 HAND_IN_A_DEVICE_S: Final = 1e-3
+WORTH_A_PUSH: Final = 5.0  # seconds of a device: 300 messages
+WORTH_A_HAND_IN: Final = 15.0
+PATIENT_PUSH_S: Final = 0.1  # while there are fewer: as often as the live page is served
+PATIENT_HAND_IN_S: Final = 0.3
 LONGEST_REST_S: Final = 0.05
 LONGEST_PUSH_S: Final = 0.5
 LONGEST_HAND_IN_S: Final = 1.0
@@ -43,8 +48,16 @@ def rhythm(devices: int, limits: Limits) -> Rhythm:
     """The rhythm of a pipeline of so many devices."""
     return Rhythm(
         min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW)),
-        max(limits.aggregator_flush_s, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices)),
-        max(limits.store_flush_s, min(LONGEST_HAND_IN_S, HAND_IN_A_DEVICE_S * devices)),
+        max(
+            limits.aggregator_flush_s,
+            min(PATIENT_PUSH_S, WORTH_A_PUSH / max(1, devices)),
+            min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices),
+        ),
+        max(
+            limits.store_flush_s,
+            min(PATIENT_HAND_IN_S, WORTH_A_HAND_IN / max(1, devices)),
+            min(LONGEST_HAND_IN_S, HAND_IN_A_DEVICE_S * devices),
+        ),
         max(SHORTEST_REPORT_S, min(LONGEST_REPORT_S, REPORT_A_DEVICE_S * devices)),
     )
 

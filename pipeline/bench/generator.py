@@ -33,7 +33,7 @@ from pipeline.core.pacing import Pace
 
 FRAMES: Final = 600  # of the recording: ten seconds, again and again
 TURNS: Final = 16  # groups of devices that send one after the other within a cycle
-BLOCK: Final = 512  # sendings whose bytes are made at a time
+BLOCK: Final = 512  # sendings whose bytes are made at a time, before they are due
 VARINT: Final = 5  # bytes: up to 2**35 - 1
 PATIENCE_S: Final = 120.0
 SMALLEST_WAIT_S: Final = 0.0005
@@ -110,20 +110,23 @@ class Sender:
         pace = Pace(time.time_ns() // 1000, self._rate_hz * self._turns)
         following = 0
         while following < end and not (enough.is_set() and end == sys.maxsize):
-            due = min(pace.due(time.time_ns() // 1000), end, following + BLOCK)
-            numbers = np.arange(following, due)
+            numbers = np.arange(following, min(end, following + BLOCK))
             times_us = pace.time_us(numbers)
-            for number, frame in zip(
-                range(following, due), self._templates.stamped(numbers // self._turns, times_us), strict=True
-            ):
-                group = self._groups[number % self._turns]
-                self._publisher.send_to(group, frame)
-                self.published += len(group)
-            self.late.add(time.time_ns() // 1000 - times_us)
-            following = due
-            wait_s = pace.wait_s(following, time.time_ns() // 1000)
-            if wait_s > 0:
-                time.sleep(max(SMALLEST_WAIT_S, wait_s))
+            frames = self._templates.stamped(numbers // self._turns, times_us)
+            sent_us: list[int] = []
+            while len(sent_us) < len(frames) and not (enough.is_set() and end == sys.maxsize):
+                due = min(pace.due(time.time_ns() // 1000) - following, len(frames))
+                for place in range(len(sent_us), due):
+                    group = self._groups[(following + place) % self._turns]
+                    self._publisher.send_to(group, frames[place])
+                    self.published += len(group)
+                now_us = time.time_ns() // 1000
+                sent_us += [now_us] * (due - len(sent_us))
+                wait_s = pace.wait_s(following + due, now_us)
+                if wait_s > 0:
+                    time.sleep(max(SMALLEST_WAIT_S, wait_s))
+            self.late.add(np.array(sent_us, np.int64) - times_us[: len(sent_us)])
+            following += len(frames)
 
 
 class Generator:

@@ -1,7 +1,7 @@
 """Which rows continue their stream, and what is missing, repeated or begun anew.
 
 Each (device, stream, product) counts its own sequence. Contiguous rows, nearly all, are handled as arrays; a key with
-any break in a batch is walked row by row.
+any break in a batch is walked from one run of contiguous rows to the next, so that a lossy link costs little more.
 
 Rules, with L the last sequence and T its time:
 - s = L + 1 continues; s > L + 1 is a gap of s - L - 1, unless that exceeds the bound: then numbering began anew.
@@ -29,6 +29,7 @@ from pipeline.core.model import Gap, GapReason
 MEMORY: Final = 256  # sequence numbers remembered per stream: 4 s at 60 Hz, more than a network reorders
 MAX_GAP: Final = 60 * 3600 * 24  # a jump of more than a day of 60 Hz cycles is a new numbering, not a loss
 _NONE: Final = np.int64(-1)
+_Numbers = NDArray[np.int64] | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class Continuity:
         for key, position in (positions or {}).items():
             slot = self._table.slot(key)
             self._grow()
-            self._remember(np.array([slot]), np.array([position.sequence]), np.array([position.time_us]))
+            self._remember(slot, position.sequence, position.time_us)
             self._resumed[slot] = True
 
     def positions(self) -> dict[Key, Position]:
@@ -113,10 +114,24 @@ class Continuity:
         troubled = np.isin(slot, slot[broken])
         self._remember(slot[~troubled], number[~troubled], time_us[order][~troubled])
         walk = _Walk()
-        for row in order[troubled]:
-            self._step(walk, int(row), int(slots[row]), int(sequence[row]), int(time_us[row]))
+        if troubled.any():
+            begins = np.flatnonzero((broken | (np.diff(slot, prepend=-1) != 0))[troubled])
+            for run in np.split(order[troubled], begins[1:]):
+                self._follow(walk, run, int(slots[run[0]]), sequence[run], time_us[run])
         kept[walk.duplicates] = False
         return Verdict(kept, tuple(walk.gaps), walk.late, walk.resets)
+
+    def _follow(
+        self, walk: _Walk, rows: NDArray[np.int64], slot: int, number: NDArray[np.int64], time_us: NDArray[np.int64]
+    ) -> None:
+        """Walk contiguous rows of one stream, until the stream stands where they do: the others continue it."""
+        for index, row in enumerate(rows.tolist()):
+            self._step(walk, row, slot, int(number[index]), int(time_us[index]))
+            if self._first_stride and self._last[slot] == number[index]:
+                if index + 1 < len(rows):
+                    others = number[index + 1 :]
+                    self._remember(np.full(len(others), slot), others, time_us[index + 1 :])
+                return
 
     def _step(self, walk: _Walk, row: int, slot: int, number: int, time_us: int) -> None:
         last, last_time_us = int(self._last[slot]), int(self._last_time_us[slot])
@@ -140,7 +155,7 @@ class Continuity:
         else:
             walk.resets[device] = walk.resets.get(device, 0) + 1
             self._seen[slot] = _NONE
-        self._remember(np.array([slot]), np.array([number]), np.array([time_us]))
+        self._remember(slot, number, time_us)
 
     def _missing(self, slot: int, growth: int) -> int:
         """How many rows lie within a growth of the sequence; learns the stride where it is not given."""
@@ -149,8 +164,8 @@ class Continuity:
             self._stride[slot] = stride = growth
         return -(-growth // stride) - 1
 
-    def _remember(self, slot: NDArray[np.int64], number: NDArray[np.int64], time_us: NDArray[np.int64]) -> None:
-        """Move the positions forward; for equal slots the last row counts."""
+    def _remember(self, slot: _Numbers, number: _Numbers, time_us: _Numbers) -> None:
+        """Move the positions forward, by one row or by many; for equal slots the last row counts."""
         self._last[slot], self._last_time_us[slot] = number, time_us
         self._resumed[slot] = False
         self._seen[slot, number % MEMORY] = number

@@ -23,7 +23,7 @@ from pipeline.core.fleet.shard import FIGURES, KEYS
 from pipeline.core.intake import Arrival, Arrivals, Decode, Intake, Opening
 from pipeline.core.live import RecentRows
 from pipeline.core.model import CHANNELS, value_columns
-from pipeline.core.retention import as_retained, what_follows
+from pipeline.core.retention import as_retained, last_heard, what_follows
 
 CHUNK: Final = 300  # retained messages in a call to an aggregator: as many as Ray still passes inline
 STORE_CHUNK: Final = 2000  # in a batch for the store
@@ -79,6 +79,7 @@ class Sending:
 
         They tell by their own positions what they have; and one that has lost its memory fills its windows again.
         """
+        self.intake.last_received_us.update(last_heard(retained, self._devices, self._opening, since_us))
         continuity = Continuity("cycle")
         for chunk in _chunks(retained, CHUNK):
             usable = [arrival for arrival in chunk if arrival.payload is not None]

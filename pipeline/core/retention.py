@@ -136,6 +136,21 @@ def what_follows(
     ]
 
 
+def last_heard(arrivals: Sequence[Arrival], devices: Sequence[str], opening: Opening, since_us: int) -> dict[str, int]:
+    """When each device was heard last before its ingest began anew: a silent one keeps its counters.
+
+    By what was retained, else by the time of the last row that is stored, which a device's own clock may tell: so not
+    later than `since_us`, when the store was asked.
+    """
+    heard: dict[str, int] = {}
+    for positions in opening.positions.values():
+        for (name, _), position in positions.items():
+            heard[name] = max(heard.get(name, 0), min(position.time_us, since_us))
+    for arrival in arrivals:
+        heard[devices[arrival.device]] = max(heard.get(devices[arrival.device], 0), arrival.received_us)
+    return heard
+
+
 _MARK: Final = {b"karman": b"retained"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,14 @@ def test_energy_is_exact_through_restarts_and_a_silent_device_is_named(
             assert query(families.LAST_FRAME.name)
             fired = until_true(lambda: query("ALERTS{alertname='KarmanDeviceSilent', alertstate='firing'}"), 40)
             assert fired[0]["metric"]["device"] == "bench1"
+
+            # So they do when its ingest begins anew meanwhile, and hears nothing.
+            victim = run.actor("IngestActor")
+            victim.kill()
+            until_true(lambda: run.status()["actors"]["ingest-0"]["pid"] not in (None, victim.pid), 30)
+            time.sleep(3)  # it has been asked how it stands
+            assert agrees()
+            assert f'{families.RECEIVED.name}{{device="bench1"}} 720' in (run.get("/metrics") or "")
 
             # Back: a new numbering, the energy goes on from where it was.
             assert replay(5).wait(60) == 0

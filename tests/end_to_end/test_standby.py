@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +28,19 @@ FROM cycle c JOIN device d ON d.id = device_id GROUP BY d.name, device_id, strea
 """
 
 
-def counted_as_stored(run: Any, dsn: str) -> bool:
-    """Whether the energy counters are those of the stored rows."""
-    with psycopg.connect(dsn) as connection:
-        wanted = energy.from_rows(connection)
-    exact = {key: pytest.approx(joules, rel=1e-9) for key, joules in wanted.items()}
-    return len(wanted) == 3 * DEVICES and energy.exposed(run.get("/metrics") or "") == exact
+def assert_counted_as_stored(run: Any, dsn: str, seconds: float) -> None:
+    """Before long the energy counters are those of the stored rows."""
+    deadline_s = time.monotonic() + seconds
+    while True:
+        with psycopg.connect(dsn) as connection:
+            wanted = energy.from_rows(connection)
+        counted = energy.exposed(run.get("/metrics") or "")
+        exact = {key: pytest.approx(joules, rel=1e-9) for key, joules in wanted.items()}
+        if (len(wanted) == 3 * DEVICES and counted == exact) or time.monotonic() > deadline_s:
+            break
+        time.sleep(0.5)
+    assert len(wanted) == 3 * DEVICES
+    assert counted == exact
 
 
 @contextmanager
@@ -78,7 +86,10 @@ def test_an_ingest_dies_again_and_again(
                 until_true(lambda before=before: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 40)
                 received.append(run.status()["devices"]["d0"]["received"])
         # Without one, what died with an ingest may have been counted in one place and not in the other.
-        until_true(lambda: counted_as_stored(run, dsn) if standby else run.status()["balance"]["in_flight"] == 0, 20)
+        if standby:
+            assert_counted_as_stored(run, dsn, 20)
+        else:
+            until_true(lambda: run.status()["balance"]["in_flight"] == 0, 20)
         assert run.end() == 0, run.output()
         report = run.report()
         with psycopg.connect(dsn) as connection:
@@ -130,7 +141,7 @@ def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
 
             until_true(all_back, 90)
             until_true(lambda: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 60)
-        until_true(lambda: counted_as_stored(run, dsn), 30)
+        assert_counted_as_stored(run, dsn, 30)
         assert run.end() == 0, run.output()
         report = run.report()
         with psycopg.connect(dsn) as connection:

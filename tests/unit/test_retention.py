@@ -11,7 +11,7 @@ import pytest
 from pipeline.core.continuity import Position
 from pipeline.core.intake import Arrival, Arrivals, Opening
 from pipeline.core.model import STREAMS, Flag
-from pipeline.core.retention import ARRIVAL_BYTES, SKEW_US, Border, Retention, what_follows
+from pipeline.core.retention import ARRIVAL_BYTES, SKEW_US, Border, Retention, last_heard, what_follows
 from tests.rows import PERIOD_US, START_US, cycles
 from tests.standby import decode, message
 
@@ -130,3 +130,10 @@ def test_spectra_have_positions_of_their_own() -> None:
     positions = {"cycle": at(3), "spectrum": {KEY: Position(4, time_of(4))}}
     assert sent(arrivals, Opening(1, positions)) == [5, 6, 7]
     assert sent(arrivals, Opening(1, {"spectrum": {KEY: Position(2, time_of(2))}})) == [3, 4, 5, 6, 7]
+
+
+def test_a_device_that_is_silent_was_heard_when_its_last_row_came() -> None:
+    positions = {"cycle": {("pdu1", "karman1"): Position(7, 500), ("pdu2", "karman1"): Position(7, 2000)}}
+    arrivals = [Arrival(1, 700, None), Arrival(2, 650, b""), Arrival(2, 640, b"")]
+    heard = last_heard(arrivals, ["pdu1", "pdu2", "pdu3", "pdu4"], Opening(1, positions), since_us=900)
+    assert heard == {"pdu1": 500, "pdu2": 900, "pdu3": 650}

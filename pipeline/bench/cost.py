@@ -18,7 +18,7 @@ from pipeline.adapters.timescale.store import Store
 from pipeline.bench.generator import Generator, Templates
 from pipeline.bench.processes import DATABASE, GENERATOR, database, usage
 from pipeline.bench.settings import Load
-from pipeline.bench.storage import Seconds
+from pipeline.bench.workload import Seconds
 from pipeline.core.aggregation import KEY_COLUMNS, ChannelAggregator
 from pipeline.core.config import DEFAULT_TOPIC, Limits, Storage
 from pipeline.core.envelope import pack, rows_from_bytes, rows_to_bytes, unpack

@@ -109,12 +109,16 @@ class Sender:
         end = sys.maxsize if math.isinf(seconds) else round(seconds * self._rate_hz) * self._turns
         pace = Pace(time.time_ns() // 1000, self._rate_hz * self._turns)
         following = 0
-        while following < end and not (enough.is_set() and end == sys.maxsize):
+
+        def over() -> bool:
+            return end == sys.maxsize and enough.is_set()
+
+        while following < end and not over():
             numbers = np.arange(following, min(end, following + BLOCK))
             times_us = pace.time_us(numbers)
             frames = self._templates.stamped(numbers // self._turns, times_us)
             sent_us: list[int] = []
-            while len(sent_us) < len(frames) and not (enough.is_set() and end == sys.maxsize):
+            while len(sent_us) < len(frames) and not over():
                 due = min(pace.due(time.time_ns() // 1000) - following, len(frames))
                 for place in range(len(sent_us), due):
                     group = self._groups[(following + place) % self._turns]

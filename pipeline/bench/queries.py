@@ -16,8 +16,8 @@ import psycopg
 from pipeline.adapters.timescale import schema, upkeep
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.store import Store
-from pipeline.bench.storage import DEVICES, Seconds
-from pipeline.bench.workload import messages
+from pipeline.bench.storage import DEVICES
+from pipeline.bench.workload import Seconds, messages
 from pipeline.core.config import Storage
 from pipeline.core.intake import concatenate
 from pipeline.core.model import QUANTITIES, SPECTRUM_SCHEMA, Batch, Tally

@@ -6,14 +6,12 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-import pyarrow as pa
-
 from pipeline.adapters import recordings, wire
 from pipeline.adapters.replay import Frames
-from pipeline.bench.workload import RATE_HZ, Measured, decoder_of, indices_of, messages, rate_of
+from pipeline.bench.workload import RATE_HZ, Measured, Seconds, decoder_of, indices_of, messages, rate_of
 from pipeline.core.aggregation import ChannelAggregator
 from pipeline.core.intake import Arrivals, Intake
-from pipeline.core.model import STREAMS, TIMESTAMP
+from pipeline.core.model import STREAMS
 from pipeline.core.pacing import Pace
 
 DEVICES: Final = 10  # with a second of each a batch has 600 messages: what an ingest of a fleet handles at a time
@@ -48,17 +46,7 @@ def measure(seconds: float) -> Iterator[Measured]:
         {},
     )
     aggregator = ChannelAggregator("a", STREAMS, 5_000_000)
+    following = Seconds(rows)  # an aggregator judges rows by their numbers and times
     yield Measured(
-        "aggregate (one channel)",
-        rate_of(lambda second: aggregator.push(_later(rows, second, count // DEVICES)), count, seconds),
-        {},
+        "aggregate (one channel)", rate_of(lambda number: aggregator.push(following.at(number)), count, seconds), {}
     )
-
-
-def _later(rows: pa.RecordBatch, second: int, frames: int) -> pa.RecordBatch:
-    """The rows that follow so many seconds after these: an aggregator judges rows by their numbers and times."""
-    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
-    for name in ("time", "received"):
-        columns[name] = pa.array(rows.column(name).view(pa.int64()).to_numpy() + second * 1_000_000).view(TIMESTAMP)
-    columns["sequence"] = pa.array(rows.column("sequence").to_numpy() + second * frames)
-    return pa.RecordBatch.from_arrays(list(columns.values()), schema=rows.schema)

@@ -24,7 +24,7 @@ from pipeline.adapters import embedded
 from pipeline.adapters.timescale import schema, upkeep
 from pipeline.adapters.timescale.connection import translated
 from pipeline.adapters.timescale.store import Store
-from pipeline.bench.workload import Measured, messages, rate_of, rates_in_turn
+from pipeline.bench.workload import Measured, Seconds, messages, rate_of, rates_in_turn
 from pipeline.core.config import Storage
 from pipeline.core.intake import concatenate
 from pipeline.core.model import SPECTRUM_SCHEMA, VALUE_COLUMNS, Batch, Tally
@@ -85,19 +85,6 @@ def measure(dsn: str, seconds: float) -> list[Measured]:
     flavour = store.flavour
     store.close()
     return [Measured(f"store ({flavour.value}: COPY, ledger, roll-ups)", rates["store"], others)]
-
-
-class Seconds:
-    """The same second of rows at other times: each round is the next second."""
-
-    def __init__(self, rows: pa.RecordBatch) -> None:
-        self._rows = rows
-        self._time = rows.column("time").view(pa.int64()).to_numpy()
-
-    def at(self, number: int) -> pa.RecordBatch:
-        """The rows, `number` seconds later."""
-        times = pa.array(self._time + number * 1_000_000).view(self._rows.column("time").type)
-        return self._rows.set_column(0, self._rows.schema.field(0), times)
 
 
 def _tables(connection: psycopg.Connection[Any]) -> None:

@@ -57,6 +57,23 @@ def indices_of(devices: int, count: int) -> np.ndarray[Any, np.dtype[np.int32]]:
     return np.tile(np.arange(devices, dtype=np.int32), count)
 
 
+class Seconds:
+    """The same second of rows at other times, their numbers going on: each round is the next second."""
+
+    def __init__(self, rows: pa.RecordBatch) -> None:
+        self._rows = rows
+        self._time = rows.column("time").view(pa.int64()).to_numpy()
+        self._sequence = rows.column("sequence").to_numpy()
+        self._frames = int(np.ptp(self._sequence)) + 1
+
+    def at(self, number: int) -> pa.RecordBatch:
+        """The rows, `number` seconds later."""
+        times = pa.array(self._time + number * 1_000_000).view(self._rows.column("time").type)
+        changed = {"time": times, "sequence": pa.array(self._sequence + number * self._frames)}
+        columns = [changed.get(name, self._rows.column(name)) for name in self._rows.schema.names]
+        return pa.RecordBatch.from_arrays(columns, schema=self._rows.schema)
+
+
 def rate_of(work: Callable[[int], object], size: int, seconds: float) -> float:
     """Messages a second of `work`, which handles `size` of them a round and gets the number of the round."""
     work(0)

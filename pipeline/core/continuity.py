@@ -124,7 +124,10 @@ class Continuity:
     def _follow(
         self, walk: _Walk, rows: NDArray[np.int64], slot: int, number: NDArray[np.int64], time_us: NDArray[np.int64]
     ) -> None:
-        """Walk contiguous rows of one stream, until the stream stands where they do: the others continue it."""
+        """Walk contiguous rows of one stream, until the stream stands where they do: the others continue it.
+
+        Where the stride is learnt, each row may teach another one: all are walked.
+        """
         for index, row in enumerate(rows.tolist()):
             self._step(walk, row, slot, int(number[index]), int(time_us[index]))
             if self._first_stride and self._last[slot] == number[index]:

@@ -139,15 +139,18 @@ def what_follows(
 def last_heard(arrivals: Sequence[Arrival], devices: Sequence[str], opening: Opening, since_us: int) -> dict[str, int]:
     """When each device was heard last before its ingest began anew: a silent one keeps its counters.
 
-    By what was retained, else by the time of the last row that is stored, which a device's own clock may tell: so not
-    later than `since_us`, when the store was asked.
+    By what was retained and by the time of the last row that is stored, whichever is later. That time a device's own
+    clock may tell: so it counts as `since_us`, when the store was asked, at most.
     """
+    told = [
+        (name, min(position.time_us, since_us))
+        for positions in opening.positions.values()
+        for (name, _), position in positions.items()
+    ]
+    told += [(devices[arrival.device], arrival.received_us) for arrival in arrivals]
     heard: dict[str, int] = {}
-    for positions in opening.positions.values():
-        for (name, _), position in positions.items():
-            heard[name] = max(heard.get(name, 0), min(position.time_us, since_us))
-    for arrival in arrivals:
-        heard[devices[arrival.device]] = max(heard.get(devices[arrival.device], 0), arrival.received_us)
+    for name, at_us in told:
+        heard[name] = max(at_us, heard.get(name, 0))
     return heard
 
 

@@ -21,9 +21,8 @@ FEW: Final = 100  # devices, up to which sockets are looked at so often
 REST_A_DEVICE_S: Final = 50e-6  # for each beyond: a thousand are looked at every 45 ms, with three messages each
 PUSH_A_DEVICE_S: Final = 500e-6
 HAND_IN_A_DEVICE_S: Final = 1e-3
-WORTH_A_PUSH: Final = 5.0  # seconds of a device: 300 messages
-WORTH_A_HAND_IN: Final = 15.0
-PATIENT_PUSH_S: Final = 0.1  # while there are fewer: as often as the live page is served
+PATIENT: Final = 50  # devices, up to which turns take the times below; of more they bring 300 and 900 messages
+PATIENT_PUSH_S: Final = 0.1  # as often as the live page is served
 PATIENT_HAND_IN_S: Final = 0.3
 LONGEST_REST_S: Final = 0.05
 LONGEST_PUSH_S: Final = 0.5
@@ -46,18 +45,11 @@ class Rhythm:
 
 def rhythm(devices: int, limits: Limits) -> Rhythm:
     """The rhythm of a pipeline of so many devices."""
+    patience = min(1.0, PATIENT / max(1, devices))
     return Rhythm(
         min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW)),
-        max(
-            limits.aggregator_flush_s,
-            min(PATIENT_PUSH_S, WORTH_A_PUSH / max(1, devices)),
-            min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices),
-        ),
-        max(
-            limits.store_flush_s,
-            min(PATIENT_HAND_IN_S, WORTH_A_HAND_IN / max(1, devices)),
-            min(LONGEST_HAND_IN_S, HAND_IN_A_DEVICE_S * devices),
-        ),
+        max(limits.aggregator_flush_s, PATIENT_PUSH_S * patience, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices)),
+        max(limits.store_flush_s, PATIENT_HAND_IN_S * patience, min(LONGEST_HAND_IN_S, HAND_IN_A_DEVICE_S * devices)),
         max(SHORTEST_REPORT_S, min(LONGEST_REPORT_S, REPORT_A_DEVICE_S * devices)),
     )
 

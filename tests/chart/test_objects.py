@@ -68,9 +68,10 @@ def test_each_switch(shape: str, switch: dict[str, Any]) -> None:
 
 
 def test_pairs_of_switches() -> None:
-    """Each with the one after it: what they share is touched together."""
-    for first, second in zip(SWITCHES, [*SWITCHES[1:], *SWITCHES[:1]], strict=True):
-        check(merged(first, second))
+    """Each with the three after it: what they share is touched together."""
+    for distance in (1, 2, 3):
+        for first, second in zip(SWITCHES, [*SWITCHES[distance:], *SWITCHES[:distance]], strict=True):
+            check(merged(first, second))
 
 
 def test_a_misspelt_field_is_found() -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +27,28 @@ FROM cycle c JOIN device d ON d.id = device_id GROUP BY d.name, device_id, strea
 """
 
 
-def assert_counted_as_stored(run: Any, dsn: str, seconds: float) -> None:
+def assert_counted_as_stored(run: Any, dsn: str, until_true: Callable[..., Any], seconds: float) -> None:
     """Before long the energy counters are those of the stored rows."""
-    deadline_s = time.monotonic() + seconds
-    while True:
+
+    def counted_and_stored() -> tuple[Any, Any]:
         with psycopg.connect(dsn) as connection:
             wanted = energy.from_rows(connection)
-        counted = energy.exposed(run.get("/metrics") or "")
-        exact = {key: pytest.approx(joules, rel=1e-9) for key, joules in wanted.items()}
-        if (len(wanted) == 3 * DEVICES and counted == exact) or time.monotonic() > deadline_s:
-            break
-        time.sleep(0.5)
+        return energy.exposed(run.get("/metrics") or ""), wanted
+
+    def agree() -> bool:
+        counted, wanted = counted_and_stored()
+        return len(wanted) == 3 * DEVICES and counted == exact(wanted)
+
+    with suppress(AssertionError):  # the comparison below tells more
+        until_true(agree, seconds)
+    counted, wanted = counted_and_stored()
     assert len(wanted) == 3 * DEVICES
-    assert counted == exact
+    assert counted == exact(wanted)
+
+
+def exact(joules: dict[Any, float]) -> dict[Any, Any]:
+    """To be compared with: the same, but for the order of adding up."""
+    return {key: pytest.approx(value, rel=1e-9) for key, value in joules.items()}
 
 
 @contextmanager
@@ -87,7 +95,7 @@ def test_an_ingest_dies_again_and_again(
                 received.append(run.status()["devices"]["d0"]["received"])
         # Without one, what died with an ingest may have been counted in one place and not in the other.
         if standby:
-            assert_counted_as_stored(run, dsn, 20)
+            assert_counted_as_stored(run, dsn, until_true, 20)
         else:
             until_true(lambda: run.status()["balance"]["in_flight"] == 0, 20)
         assert run.end() == 0, run.output()
@@ -141,7 +149,7 @@ def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
 
             until_true(all_back, 90)
             until_true(lambda: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 60)
-        assert_counted_as_stored(run, dsn, 30)
+        assert_counted_as_stored(run, dsn, until_true, 30)
         assert run.end() == 0, run.output()
         report = run.report()
         with psycopg.connect(dsn) as connection:

@@ -30,8 +30,8 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.installed
 demo: install  ## replay a simulated GPU server through the whole pipeline
 	$(BIN)/karman demo $(ARGS)
 
-test: $(VENV)/.dev  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev  ## run the tests, two files at a time: most of their time they wait
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy, import contracts, generated code is current
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -22,6 +21,7 @@ from pipeline.core.live import Mark, RecentRows
 from pipeline.core.metrics import Snapshot
 from pipeline.core.model import STREAMS, Tally
 from pipeline.core.status import DeviceState
+from tests.ports import free_port
 from tests.rows import PERIOD_US, START_US, cycles
 
 NAME = "rack/1:pdu+<b>2"  # as odd as a configured name can be, and odder
@@ -95,9 +95,7 @@ class Served:
     """A source behind a real server."""
 
     def __init__(self, token: str | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         self.source = Source()
         self.feed = Feed(self.source)
         files = Files()

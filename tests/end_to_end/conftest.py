@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import psutil
 import pytest
 
 from pipeline.adapters import embedded
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 
 RULES = Path(__file__).parents[2] / "grafana" / "alerts" / "karman.rules.yaml"
 KARMAN = [sys.executable, "-m", "pipeline"]
@@ -102,12 +101,6 @@ class Running:
 @pytest.fixture
 def until_true() -> Callable[..., Any]:
     return until
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ import pytest
 
 from pipeline.adapters import embedded
 from tests.chart import rendering
-from tests.end_to_end.conftest import free_port, until
+from tests.end_to_end.conftest import until
+from tests.ports import free_port
 
 PROGRAMS = Path(sys.executable).parent  # the image's /opt/karman/bin
 INJECTED = {"RAY_USAGE_STATS_KUBERAY_IN_USE": "1", "RAY_DASHBOARD_ENABLE_K8S_DISK_USAGE": "1"}

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pipeline.adapters import embedded
-from tests.ports import free_ports
+from tests.ports import free_port, free_ports
 
 
 def test_keys_are_made_used_and_mended(
@@ -38,7 +38,7 @@ def test_keys_are_made_used_and_mended(
             {"id": "plain", "endpoint": plain},
         ],
         "security": {"curve": {"client_secret_file": "keys/ours.key_secret", "require": True}},
-        "http": {"port": free_ports(1)[0]},
+        "http": {"port": free_port()},
     }
     path = tmp_path / "fleet.yaml"
     path.write_text(yaml.safe_dump(document))

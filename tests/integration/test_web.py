@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import socket
 import urllib.error
 import urllib.request
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 
 from pipeline.adapters.web import Body, WebServer, get_json
 from pipeline.core.errors import InputError, KarmanError
+from tests.ports import free_port
 
 JSON = {"Content_Type": "application/json"}
 PAGE = b"karman_build_info 1.0\n"
@@ -24,9 +24,7 @@ def act(wanted: Any) -> Body:
 
 
 def serve(token: str | None) -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     WebServer(
         "127.0.0.1",
         port,

@@ -67,12 +67,12 @@ class PhaseAggregatorActor:
         self._batches = 0
         self._delays = Delays()
 
-    def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+    def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
         if self._inbox.replaced(producer, epoch):
             return FENCED
         known = self._inbox.positions().get(producer)
-        if self._inbox.accept(producer, epoch, number, after, oldest):
+        if self._inbox.accept(producer, epoch, number, oldest):
             if known is None or known[0] != epoch:
                 self._resumptions[producer] = _Resumption(Border(self._aggregator.positions()), known is None)
             rows = rows_from_bytes(data)

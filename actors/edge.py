@@ -17,11 +17,12 @@ from actors import topology
 from pipeline.core.delivery import FENCED, Entry, Outbox
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.intake import concatenate
+from pipeline.core.metrics import Queue
 from pipeline.core.retention import is_retained
 
 
 class Edge:
-    """Calls `method(producer, epoch, number, after, oldest, data)` of the actor `target`.
+    """Calls `method(producer, epoch, number, oldest, data)` of the actor `target`.
 
     It answers what it expects next; see `Inbox.accept`.
 
@@ -43,11 +44,19 @@ class Edge:
         self.outbox: Outbox[bytes] = Outbox(limit_bytes, window, retain_s)
         self.calls = 0
         self.failures = 0
+        self.dropped = 0
         self.fenced = False  # another has taken the producer's place: nothing of ours is taken any more
 
-    def offer(self, data: bytes) -> list[bytes]:
-        """Take a batch; returns those that had to be dropped for it."""
-        return self.outbox.offer(data, len(data), time.monotonic())
+    def offer(self, data: bytes) -> bool:
+        """Take a batch; False: there is no room, and it is dropped."""
+        taken = self.outbox.offer(data, len(data), time.monotonic())
+        self.dropped += not taken
+        return taken
+
+    def queue(self, actor: str) -> Queue:
+        """What waits here, and what became of the rest; `actor`: whose edge this is."""
+        outbox = self.outbox
+        return Queue(actor, self.target, outbox.nbytes, outbox.limit_bytes, self.calls, self.failures, self.dropped)
 
     def pump(self) -> None:
         """Take in answers, send what is due."""
@@ -87,9 +96,7 @@ class Edge:
             if self._handle is None:
                 self._handle = topology.find(self.target)
             method = getattr(self._handle, self._method)
-            reference = method.remote(
-                self._producer, self._epoch, entry.number, entry.after, self.outbox.oldest, entry.item
-            )
+            reference = method.remote(self._producer, self._epoch, entry.number, self.outbox.oldest, entry.item)
         except Exception:  # whatever Ray raises here, the batch was not sent: it stays in the outbox
             self._handle = None
             self.failures += 1

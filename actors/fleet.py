@@ -83,22 +83,22 @@ class FleetActor:
         self._combiner.carry(membership, applied.shards, self._settings.shard_wait_s, time.monotonic())
         self._summary.carry(membership.places, Ratings.of(membership.places, fleet, config.breakers))
 
-    def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+    def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
         if self._own is None:
             raise ValueError("rows are for the shards")
-        expected = self._own.push(producer, epoch, number, after, oldest, data, time.time_ns() // 1000)
+        expected = self._own.push(producer, epoch, number, oldest, data, time.time_ns() // 1000)
         self._advance()
         return expected
 
-    def combine(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+    def combine(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Take a shard's part of a second, as `push` takes rows."""
         known = self._inbox.positions().get(producer)
         if self._inbox.replaced(producer, epoch):
             return FENCED
         if known is None or known[0] < epoch:  # it began anew, and may be another actor of the same name
             self._handles.pop(producer, None)
-        if self._inbox.accept(producer, epoch, number, after, oldest):
+        if self._inbox.accept(producer, epoch, number, oldest):
             self._combiner.push(self._shards[producer], Part.from_bytes(data), time.monotonic())
         self._advance()
         return self._inbox.expected(producer)
@@ -106,9 +106,7 @@ class FleetActor:
     def report(self) -> FleetReport:
         """The figures of the newest second."""
         self._advance()
-        edge = self._store
-        queue = Queue(topology.FLEET, edge.target, edge.outbox.nbytes, OUTBOX_BYTES, edge.calls, edge.failures)
-        return FleetReport(self._newest, queue)
+        return FleetReport(self._newest, self._store.queue(topology.FLEET))
 
     def stop(self) -> None:
         """Tell the seconds that are still waited for, the present one too, and hand them to the store."""
@@ -140,8 +138,8 @@ class FleetActor:
     def _tell(self, seconds: list[Sums]) -> None:
         for sums in seconds:
             figures = self._summary.push(sums)
-            lost = self._store.offer(rows_to_bytes(table.rows(self._summary.places, figures)))
-            self._unwritten_s += len(lost)
+            if not self._store.offer(rows_to_bytes(table.rows(self._summary.places, figures))):
+                self._unwritten_s += 1
             self._newest = Told(
                 self._summary.places,
                 self._summary.ratings.whole_a,

@@ -70,9 +70,9 @@ class FleetShardActor:
         self._settings = applied.config.fleet_settings or Fleet()
         self._intake.shard.carry(applied.devices_in(self._shard), self._settings)
 
-    def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+    def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
-        expected = self._intake.push(producer, epoch, number, after, oldest, data, time.time_ns() // 1000)
+        expected = self._intake.push(producer, epoch, number, oldest, data, time.time_ns() // 1000)
         self._advance()
         return expected
 
@@ -84,8 +84,7 @@ class FleetShardActor:
     def queue(self) -> Queue:
         """What waits to be combined."""
         self._advance()
-        edge = self._edge
-        return Queue(self._name, edge.target, edge.outbox.nbytes, OUTBOX_BYTES, edge.calls, edge.failures)
+        return self._edge.queue(self._name)
 
     def stop(self) -> None:
         """Tell the seconds that are still waited for, the present one too."""

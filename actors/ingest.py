@@ -33,7 +33,6 @@ from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.intake import Arrivals, Opening
 from pipeline.core.live import Mark, RecentRows
-from pipeline.core.metrics import Queue
 from pipeline.core.model import Tally
 from pipeline.core.pairing import Standing
 from pipeline.core.retention import Retention
@@ -42,7 +41,7 @@ from pipeline.core.rhythm import rhythm, until_beat_s
 log = logging.getLogger(__name__)
 
 QUIET_S: Final = 0.5  # at the end: nothing came for so long, so nothing is under way any more
-LONGEST_DRAIN_S: Final = 2.0  # a live device never falls quiet
+LONGEST_DRAIN_S: Final = 20.0  # a device may not heed that it is no longer subscribed to
 SETTLE_S: Final = 120.0  # at the end: how long the store may take to acknowledge the rest: two outboxes of a busy store
 STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
 OPEN_S: Final = 30.0
@@ -111,10 +110,7 @@ class IngestActor:
                 }
                 for name, device in self._devices.items()
             },
-            "queues": [
-                Queue(self._name, e.target, e.outbox.nbytes, self._limits.outbox_bytes, e.calls, e.failures)
-                for e in (sending.edges if sending else ())
-            ],
+            "queues": [edge.queue(self._name) for edge in (sending.edges if sending else ())],
             "epoch": sending.epoch if sending else 0,  # 0: it stands by
             "counted": intake.counted if intake else Tally(),
             "retained_bytes": self._retention.nbytes,
@@ -132,7 +128,7 @@ class IngestActor:
         """
         changed: Future[bool] = Future()
         self._changes.put(({device.name: device for device in devices}, changed))
-        return changed.result(LONGEST_DRAIN_S + CHANGE_S + 10)
+        return changed.result(LONGEST_DRAIN_S + CHANGE_S)
 
     def recent(self, device: str, mark: Mark | None) -> tuple[Mark, bytes]:
         """For the live page: the cycles of a device that came after `mark`, and the next mark."""
@@ -162,7 +158,8 @@ class IngestActor:
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()
-        quiet_since_s = stopped_s = None
+        stopped_s: float | None = None
+        quiet_since_s = 0.0
         while True:
             arrived = subscriber.receive(max(0.0, next_push_s - time.monotonic()))
             for received in arrived:
@@ -183,8 +180,11 @@ class IngestActor:
                 next_watch_s = now_s + 1.0
                 watch.look()
             if self._stop.is_set():
-                stopped_s = stopped_s or now_s
-                quiet_since_s = now_s if arrived or quiet_since_s is None else quiet_since_s
+                if stopped_s is None:
+                    subscriber.unsubscribe()
+                    stopped_s = quiet_since_s = now_s
+                elif arrived:
+                    quiet_since_s = now_s
                 stands_by = self._sending is None and self._opening is None
                 if stands_by or now_s - quiet_since_s > QUIET_S or now_s - stopped_s > LONGEST_DRAIN_S:
                     break

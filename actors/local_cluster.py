@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine: a head that takes no actors, and workers that can be killed.
 
-Nodes are processes here, and share the machine's disk and address; what differs from machines is that a killed node
-closes its connections.
+Nodes are processes here, and share the machine's disk and address. One that is killed closes its connections; one that
+is frozen is as a machine whose power has failed: whoever asks it waits.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import os
 from collections.abc import Iterator
 from typing import Any, Final
 
+import psutil
 import ray
 from ray.cluster_utils import Cluster
 
 # How soon a node that vanished is given up; see docs/operations.md.
 HEALTH_CHECKS: Final = {
     "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "2000",
-    "RAY_health_check_failure_threshold": "5",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
 }
 _OBJECT_STORE_BYTES: Final = 80 << 20
 
@@ -39,6 +40,7 @@ class LocalCluster:
         )
         self.address: str = self._cluster.address
         self._nodes: dict[str, Any] = {}
+        self._frozen: list[psutil.Process] = []
         for _ in range(workers):
             self.add()
 
@@ -55,12 +57,25 @@ class LocalCluster:
 
     def kill(self, told: str) -> None:
         """kill -9 on a node: `told` is what an actor says of it, which ends with the beginning of its id."""
-        node = next(name for name in self._nodes if name.startswith(told.rpartition(" ")[2]))
-        self._cluster.remove_node(self._nodes.pop(node), allow_graceful=False)
+        self._cluster.remove_node(self._nodes.pop(self._full(told)), allow_graceful=False)
+
+    def freeze(self, told: str) -> None:
+        """Stop a node's processes, and leave them so; `told` as for `kill`."""
+        for started in self._nodes.pop(self._full(told)).all_processes.values():
+            for process in (psutil.Process(one.process.pid) for one in started):
+                for frozen in (process, *process.children(recursive=True)):
+                    frozen.suspend()
+                    self._frozen.append(frozen)
 
     def close(self) -> None:
         """End it."""
         self._cluster.shutdown()
+        for process in self._frozen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _full(self, told: str) -> str:
+        return next(name for name in self._nodes if name.startswith(told.rpartition(" ")[2]))
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from actors.edge import Edge, GatheringEdge
 from pipeline.core.aggregation import KEY_COLUMNS
 from pipeline.core.config import PipelineConfig
 from pipeline.core.continuity import Continuity
-from pipeline.core.envelope import pack, rows_to_bytes, unpack
+from pipeline.core.envelope import pack, rows_to_bytes
 from pipeline.core.fleet.shard import FIGURES, KEYS
 from pipeline.core.intake import Arrival, Arrivals, Decode, Intake, Opening
 from pipeline.core.live import RecentRows
@@ -100,9 +100,8 @@ class Sending:
     def cut(self) -> None:
         """Hand to the store what was taken since the last cut."""
         batch = self.intake.cut(self._producer, self.epoch, self._store.outbox.next_number)
-        if batch is not None:
-            for lost in self._store.offer(pack(batch)):
-                self.intake.give_up(unpack(lost))
+        if batch is not None and not self._store.offer(pack(batch)):
+            self.intake.give_up(batch)
 
     def pump(self) -> None:
         """Take in answers, send what is due."""

@@ -53,20 +53,20 @@ class TimescaleWriterActor:
         self._inbox.begin(producer, opening.epoch)
         return opening
 
-    async def write(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+    async def write(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Keep a batch; answers, once it is safe, the number expected next, or that the sender was replaced."""
         if self._inbox.replaced(producer, epoch):
             return FENCED
-        if self._inbox.accept(producer, epoch, number, after, oldest):
+        if self._inbox.accept(producer, epoch, number, oldest):
             self._last[producer] = self._deposit.hand_in(unpack(data), oldest)
         expected = self._inbox.expected(producer)
         if producer in self._last:  # the answer acknowledges everything before `expected`
             await asyncio.shield(asyncio.wrap_future(self._last[producer]))
         return expected
 
-    async def write_fleet(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+    async def write_fleet(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Keep seconds of a fleet; answers, once they are committed, the number expected next."""
-        if self._fleet_inbox.accept(producer, epoch, number, after, oldest):
+        if self._fleet_inbox.accept(producer, epoch, number, oldest):
             self._fleet_last = self._deposit.fleet.hand_in(rows_from_bytes(data))
         if self._fleet_last is not None:
             await asyncio.shield(asyncio.wrap_future(self._fleet_last))

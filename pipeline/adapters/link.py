@@ -1,4 +1,6 @@
-"""ZeroMQ: one SUB socket per device, one XPUB socket per published device.
+"""ZeroMQ: one XSUB socket per device, one XPUB socket per published device.
+
+XSUB instead of SUB, so that a subscription can be withdrawn and what was sent before still be received.
 
 Sockets belong to the thread that created them: make and use a `Subscriber` or `Publisher` in one thread.
 
@@ -54,6 +56,7 @@ _FAILURES: Final = {  # of a handshake, where we have the device's key; which on
 }
 _NO_KEY: Final = "does the device encrypt? then it needs a server_key in the fleet file"
 _FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}  # ZeroMQ does not try again
+_UNSUBSCRIBE, _SUBSCRIBE = b"\0", b"\1"
 TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand
 _send = zmq.backend.Socket.send  # pyzmq's own layer over it serves routing, and takes a quarter of a sending
 
@@ -118,7 +121,7 @@ class _Link:
 
 
 class Subscriber:
-    """Receives the messages of many devices. A SUB socket cannot say which endpoint spoke, so each has its own.
+    """Receives the messages of many devices. A socket cannot say which endpoint spoke, so each has its own.
 
     A socket's descriptor says when to look; so devices that are quiet cost nothing, however many there are.
 
@@ -159,7 +162,7 @@ class Subscriber:
         self._by_fd.pop(fd).close()
 
     def _open(self, index: int, state: LinkState) -> int:
-        socket = self._context.socket(zmq.SUB)
+        socket = self._context.socket(zmq.XSUB)
         socket.set(zmq.RCVHWM, RECEIVE_QUEUE)
         socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.set(zmq.LINGER, 0)
@@ -169,7 +172,7 @@ class Subscriber:
             socket.set(option, value)
         self._encrypt(socket, state)
         monitor = socket.get_monitor_socket(_EVENTS)
-        socket.subscribe(state.topic)
+        socket.send(_SUBSCRIBE + state.topic)
         try:
             socket.connect(state.endpoint)
         except zmq.ZMQError as error:
@@ -214,6 +217,11 @@ class Subscriber:
         else:
             self._unfinished.add(fd)
         return payloads_of(taken, topic) if topic else [payload_of(parts, topic) for parts in taken]
+
+    def unsubscribe(self) -> None:
+        """Ask the devices to send no more; what they have sent until they hear of it comes in."""
+        for link in self._by_fd.values():
+            link.socket.send(_UNSUBSCRIBE + link.state.topic)
 
     def watch(self) -> None:
         """Read the connection events since the last call into `states`, and connect anew where ZeroMQ does not."""

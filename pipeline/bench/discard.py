@@ -30,9 +30,9 @@ class DiscardActor:
         self._inbox.begin(producer, epoch)
         return Opening(epoch)
 
-    def write(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes) -> int:
+    def write(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Count a batch."""
-        if self._inbox.accept(producer, epoch, number, after, oldest):
+        if self._inbox.accept(producer, epoch, number, oldest):
             batch = unpack(data)
             account = (producer, epoch)
             self._accounts[account] = self._accounts.get(account, Tally()) + total(batch.tallies.values())

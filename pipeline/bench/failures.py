@@ -28,9 +28,10 @@ from actors.local_cluster import LocalCluster, local_cluster
 from pipeline.adapters import link
 from pipeline.adapters.web import get_json
 from pipeline.bench.generator import Generator
-from pipeline.bench.settings import Load
+from pipeline.bench.settings import PACKED, Load
 from pipeline.core.errors import KarmanError
 
+NODE: Final = "a node"
 ROWS: Final = 4  # of racks
 START_S: Final = 180.0
 WARM_UP_S: Final = 5.0
@@ -133,8 +134,8 @@ class _Watch:
                 self._counters[name] = now
 
 
-def run(devices: int, racks: int, rate_hz: float, standby: bool, dsn: str) -> Iterator[Death | Outcome]:
-    """Yields each death as it happens, then the outcome.
+def run(devices: int, racks: int, rate_hz: float, standby: bool, freeze: bool, dsn: str) -> Iterator[Death | Outcome]:
+    """Yields each death as it happens, then the outcome. `freeze`: the node is frozen instead of killed.
 
     Raises:
         KarmanError: the pipeline does not start, or does not end.
@@ -150,7 +151,7 @@ def run(devices: int, racks: int, rate_hz: float, standby: bool, dsn: str) -> It
             driver = _driver(file, dsn)
             with launch.a_ray():
                 yield from _under_load(
-                    generator, cluster, driver, f"http://127.0.0.1:{port}", devices, rate_hz, standby, dsn
+                    generator, cluster, driver, f"http://127.0.0.1:{port}", devices, rate_hz, standby, freeze, dsn
                 )
         finally:
             del os.environ[launch.CLUSTER]
@@ -163,7 +164,7 @@ def run(devices: int, racks: int, rate_hz: float, standby: bool, dsn: str) -> It
 def _under_load(
     generator: Generator, cluster: LocalCluster, driver: subprocess.Popen[bytes], url: str, *about: Any
 ) -> Iterator[Death | Outcome]:
-    devices, rate_hz, standby, dsn = about
+    devices, rate_hz, standby, freeze, dsn = about
     _until(lambda: _started(url, standby), START_S, "the pipeline does not start in time")
     generator.say("inf")
     generator.answer()
@@ -171,7 +172,7 @@ def _under_load(
     deaths = []
     try:
         time.sleep(WARM_UP_S)
-        for what, kill in _victims(cluster, driver, url, standby):
+        for what, kill in _victims(cluster, driver, url, standby, freeze):
             watch.begin()
             killed_s = time.monotonic()
             pids = kill()
@@ -195,7 +196,7 @@ def _under_load(
 
 
 def _victims(
-    cluster: LocalCluster, driver: subprocess.Popen[bytes], url: str, standby: bool
+    cluster: LocalCluster, driver: subprocess.Popen[bytes], url: str, standby: bool, freeze: bool
 ) -> Iterator[tuple[str, Any]]:
     """What dies, in this order, and how: each returns the processes that died with it, by actor."""
 
@@ -207,7 +208,7 @@ def _victims(
     def node() -> dict[str, int]:
         actors = _told(url, "ingest-0")
         lost = actors["ingest-0"]["node"]
-        cluster.kill(lost)
+        (cluster.freeze if freeze else cluster.kill)(lost)
         return {name: entry["pid"] for name, entry in actors.items() if entry["node"] == lost}
 
     def end_driver() -> dict[str, int]:
@@ -227,7 +228,7 @@ def _victims(
         ("the supervisor", topology.SUPERVISOR),
     ):
         yield what, lambda name=name: actor(name)
-    yield "a node", node
+    yield NODE, node
     yield "the driver", end_driver
 
 
@@ -258,7 +259,7 @@ def _fleet(endpoints: list[str], racks: int, port: int, standby: bool, folder: s
             }
             for number, endpoint in enumerate(endpoints)
         ],
-        "devices_per_actor": 64,
+        "devices_per_actor": PACKED,
         "fleet": {"shards": 2},
         "standby": standby,
         "http": {"port": port},

@@ -6,6 +6,9 @@ Must not know: how it is made.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+PACKED: Final = 250  # devices that share an ingest: 15,000 messages a second, a third of a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,7 @@ class Load:
 
     devices: int
     seconds: float
-    devices_per_actor: int = 64
+    devices_per_actor: int = PACKED
     rate_hz: float = 60.0
     both_channels: bool = True
     store: bool = True  # into a database; else batches are counted and let go

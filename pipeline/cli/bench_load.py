@@ -14,7 +14,7 @@ from rich.table import Table
 from actors import launch
 from pipeline.bench import cost, load, start, storage
 from pipeline.bench.load import Loaded
-from pipeline.bench.settings import Load
+from pipeline.bench.settings import PACKED, Load
 from pipeline.cli.bench import app as app
 from pipeline.cli.bench import new_table, write
 
@@ -31,7 +31,7 @@ Packed = Annotated[int, typer.Option(min=1, max=1024, help="Devices that share a
 def load_(
     devices: Annotated[int, typer.Option(min=1, max=10_000, help="Publishers, each on an endpoint of its own.")] = 100,
     seconds: Annotated[float, typer.Option(min=1, help="How long, after 5 s of warming up.")] = 30.0,
-    devices_per_actor: Packed = 64,
+    devices_per_actor: Packed = PACKED,
     rate: Annotated[float, typer.Option(min=0.1, help="Messages a second of each.")] = 60.0,
     both_channels: Annotated[bool, typer.Option(help="Fill channel b too: 498 bytes a message instead of 282.")] = True,
     store: Annotated[bool, typer.Option(help="Store into a database; else batches are counted and let go.")] = True,
@@ -60,7 +60,7 @@ def limit(
     seconds: Annotated[float, typer.Option(min=5, help="How long each number of devices is tried.")] = 20.0,
     least: Annotated[int, typer.Option(min=1, help="The number of devices to begin with.")] = 250,
     step: Annotated[int, typer.Option(min=1, help="How closely the limit is told.")] = 50,
-    devices_per_actor: Packed = 64,
+    devices_per_actor: Packed = PACKED,
     dsn: Dsn = None,
     output: Output = None,
 ) -> None:

@@ -22,6 +22,9 @@ def failures(
     racks: Annotated[int, typer.Option(min=1, max=999, help="Racks that they stand in.")] = 40,
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Messages a second of each device.")] = 60.0,
     standby: Annotated[bool, typer.Option(help="With a standby for each ingest.")] = True,
+    freeze: Annotated[
+        bool, typer.Option(help="The node falls silent, as when its power fails, instead of being killed.")
+    ] = False,
     dsn: Annotated[
         str | None,
         typer.Option(envvar="KARMAN_BENCH_DSN", help="A server to store on, in a database of its own; else embedded."),
@@ -35,13 +38,15 @@ def failures(
     """
     console = Console(highlight=False)
     with new_database(dsn) as database, console.status("starting ...") as line:
-        for seen in deaths.run(devices, racks, rate, standby, database):
+        for seen in deaths.run(devices, racks, rate, standby, freeze, database):
             if isinstance(seen, Outcome):
                 outcome = seen
                 continue
             back = "did not come back" if seen.back_s is None else f"back after {seen.back_s:.1f} s"
             still = f"stored arrivals up to {seen.stood_still_s:.1f} s old"
-            console.print(f"{seen.what} was killed: {back}; {still}")
+            console.print(
+                f"{seen.what} was {'frozen' if freeze and seen.what == deaths.NODE else 'killed'}: {back}; {still}"
+            )
             line.update("going on ...")
     balance = outcome.balance
     console.print(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -24,38 +24,33 @@ LONGEST_RETRY_S: Final = 2.0  # a restarted actor answers within 1 s; longer wai
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[Item]):
-    """A numbered item with its size and the time when it was offered.
-
-    `after`: from here up to `number` nothing exists any more, so a receiver that expects a number of these may take it.
-    """
+    """A numbered item with its size and the time when it was offered."""
 
     number: int
-    after: int
     item: Item
     nbytes: int
     offered_s: float
 
 
 class Outbox(Generic[Item]):
-    """Items numbered from 0 in the order offered.
+    """Items numbered from 0 in the order taken.
 
     Args:
-        limit_bytes: what may be kept; beyond it acknowledged items go first, then the oldest that was never sent. What
-            was sent may have arrived, so it cannot be called lost.
+        limit_bytes: what may be kept. Beyond it acknowledged items go; where that is not enough, what is offered is not
+            taken, and the next item that is can tell of it: who has the one knows of the other. Were older ones dropped
+            instead, what tells of them would come after all that followed them, or die with the sender before.
         window: items in flight at a time.
         retain_s: how long acknowledged items are kept.
     """
 
     def __init__(self, limit_bytes: int, window: int, retain_s: float = 0.0) -> None:
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._window = window
         self._retain_s = retain_s
         self._sent: deque[Entry[Item]] = deque()  # in flight, or acknowledged and retained
         self._unsent: deque[Entry[Item]] = deque()
         self._bytes = 0
-        self._next = 0  # the number that the next offered item gets
-        self._next_after = 0
-        self._never_sent = 0  # from here on nothing was sent yet, to anybody
+        self._next = 0  # the number that the next item gets
         self._acknowledged = 0  # everything below was acknowledged, by this receiver or one before it
         self._expected = 0  # what the receiver said last
         self._in_flight = 0
@@ -82,19 +77,18 @@ class Outbox(Generic[Item]):
 
     @property
     def next_number(self) -> int:
-        """The number that the next offered item gets."""
+        """The number that the next item gets, if it is taken."""
         return self._next
 
-    def offer(self, item: Item, nbytes: int, now_s: float) -> list[Item]:
-        """Append an item. Returns the unacknowledged ones that had to go for it: the caller counts them as dropped."""
-        self._unsent.append(Entry(self._next, self._next_after, item, nbytes, now_s))
+    def offer(self, item: Item, nbytes: int, now_s: float) -> bool:
+        """Append an item. False: there is no room for it, and the caller counts it as dropped."""
+        while self._bytes + nbytes > self.limit_bytes and self._bytes:
+            if not self._make_room():
+                return False
+        self._unsent.append(Entry(self._next, item, nbytes, now_s))
         self._next += 1
-        self._next_after = self._next
         self._bytes += nbytes
-        lost: list[Item] = []
-        while self._bytes > self._limit_bytes and self._make_room(lost):
-            pass
-        return lost
+        return True
 
     def due(self, now_s: float) -> list[Entry[Item]]:
         """Take what should be sent now; each must be answered by `answered` or `failed`."""
@@ -105,8 +99,6 @@ class Outbox(Generic[Item]):
         room = max(0, self._window - self._in_flight)
         entries = [self._unsent.popleft() for _ in range(min(room, len(self._unsent)))]
         self._sent.extend(entries)
-        if entries:
-            self._never_sent = max(self._never_sent, entries[-1].number + 1)
         self._in_flight += len(entries)
         return entries
 
@@ -128,18 +120,13 @@ class Outbox(Generic[Item]):
         self._wait_until_s = now_s + min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(self._failures - 1, 10))
         self._go_back(self._expected)
 
-    def _make_room(self, lost: list[Item]) -> bool:
-        """Forget one item; False if only such remain as may have arrived, or one that is too large by itself."""
+    def _make_room(self) -> bool:
+        """Forget an acknowledged item; False if there is none."""
         for entries in (self._sent, self._unsent):
             if entries and entries[0].number < self._acknowledged:
-                self._forget(entries, 0)
+                self._bytes -= entries.popleft().nbytes
                 return True
-        index = sum(1 for entry in self._unsent if entry.number < self._never_sent)
-        if index == len(self._unsent) or len(self._sent) + len(self._unsent) == 1:
-            return False
-        lost.append(self._unsent[index].item)
-        self._forget(self._unsent, index)
-        return True
+        return False
 
     def _go_back(self, number: int) -> None:
         while self._sent and self._sent[-1].number >= number:
@@ -149,18 +136,7 @@ class Outbox(Generic[Item]):
         while (
             self._sent and self._sent[0].number < self._expected and now_s - self._sent[0].offered_s >= self._retain_s
         ):
-            self._forget(self._sent, 0)
-
-    def _forget(self, entries: deque[Entry[Item]], index: int) -> None:
-        entry = entries[index]
-        del entries[index]
-        self._bytes -= entry.nbytes
-        if entries is self._sent:
-            return
-        if index < len(entries):  # what stands before both may still be on its way
-            entries[index] = replace(entries[index], after=entry.after)
-        else:
-            self._next_after = entry.after
+            self._bytes -= self._sent.popleft().nbytes
 
 
 def furthest(before: Mapping[str, tuple[int, int]], now: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
@@ -178,8 +154,8 @@ class Inbox:
         """A new incarnation of a producer begins with number 0; older ones are refused from now on."""
         self._expected[producer] = (epoch, 0)
 
-    def accept(self, producer: str, epoch: int, number: int, after: int, oldest: int) -> bool:
-        """Whether this item, an `Entry`, is the next one.
+    def accept(self, producer: str, epoch: int, number: int, oldest: int) -> bool:
+        """Whether an item of this number is the next one.
 
         `oldest`: the lowest number that the sender still keeps; there an unknown producer, or a newer epoch, begins.
         """
@@ -189,9 +165,8 @@ class Inbox:
         if epoch > known_epoch:
             expected = oldest
         expected = max(expected, oldest)  # what the sender no longer keeps cannot be waited for
-        follows = after <= expected <= number
-        self._expected[producer] = (epoch, number + 1 if follows else expected)
-        return follows
+        self._expected[producer] = (epoch, expected + (number == expected))
+        return number == expected
 
     def replaced(self, producer: str, epoch: int) -> bool:
         """Whether a newer incarnation of the producer is known."""

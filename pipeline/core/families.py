@@ -231,7 +231,7 @@ QUEUES: Final = (  # with the attribute of `metrics.Queue`
             "karman_queue_limit_bytes",
             "bytes",
             ("actor", "receiver"),
-            "Bytes that the queue may hold; beyond it the oldest goes.",
+            "Bytes that the queue may hold; beyond it nothing is taken.",
         ),
         "limit_bytes",
     ),
@@ -239,6 +239,15 @@ QUEUES: Final = (  # with the attribute of `metrics.Queue`
     (
         counter("karman_call_failures", "calls", ("actor", "receiver"), "Calls that failed and were made again."),
         "failures",
+    ),
+    (
+        counter(
+            "karman_queue_drops",
+            "batches",
+            ("actor", "receiver"),
+            "Batches for which the queue had no room. Messages that are not stored for it: karman_drops, outbox_full.",
+        ),
+        "dropped",
     ),
 )
 RESTARTS: Final = counter(

@@ -187,7 +187,7 @@ class Intake:
         return batch
 
     def give_up(self, batch: Batch) -> None:
-        """A batch had to be dropped unsent: its counts and gaps go on with the next one, its messages as dropped."""
+        """There is no room for a batch: its counts and gaps go on with the next one, its messages as dropped."""
         self._gaps = [*batch.gaps, *self._gaps]
         for device, tally in batch.tallies.items():
             lost = Tally(delivered=-tally.delivered, rows=-tally.rows, dropped={Drop.OUTBOX_FULL: tally.delivered})

@@ -52,6 +52,7 @@ class Queue:
     limit_bytes: int
     calls: int
     failures: int
+    dropped: int
 
 
 @dataclass(frozen=True, slots=True)

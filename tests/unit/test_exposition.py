@@ -52,7 +52,7 @@ SNAPSHOT = Snapshot(
     summaries=(summary("a", {"pdu1": VALUES, "pdu/2": VALUES[::-1]}, NAMES), summary("b", {"pdu1": VALUES})),
     balance=Balance(30, 15, 2, 3, 5, 45, {"malformed": 10}),
     store={"up": True, "lag_s": 0.25, "waiting": 2, "spool_limit_bytes": 8 << 30, "transactions": None, "error": "x"},
-    queues=[Queue("ingest-0", "store", 1_000, 64 << 20, 7, 1)],
+    queues=[Queue("ingest-0", "store", 1_000, 64 << 20, 7, 1, 2)],
     restarts={"ingest-0": 2, "supervisor": 0},
 )
 STATISTICS = ("latest", "peak", "trough", "average")
@@ -156,6 +156,7 @@ def test_what_the_pipeline_says_of_itself() -> None:
         series("karman_queue_limit_bytes", actor="ingest-0", receiver="store"): 64 << 20,
         series("karman_calls_total", actor="ingest-0", receiver="store"): 7,
         series("karman_call_failures_total", actor="ingest-0", receiver="store"): 1,
+        series("karman_queue_drops_total", actor="ingest-0", receiver="store"): 2,
         series("karman_actor_restarts_total", actor="ingest-0"): 2,
         series("karman_actor_restarts_total", actor="supervisor"): 0,
     }

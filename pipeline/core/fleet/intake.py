@@ -37,11 +37,11 @@ class ShardIntake:
         self._next_s = now_s
         self._inbox = Inbox()
 
-    def push(self, producer: str, epoch: int, number: int, after: int, oldest: int, data: bytes, now_us: int) -> int:
+    def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes, now_us: int) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
         if self._inbox.replaced(producer, epoch):
             return FENCED
-        if self._inbox.accept(producer, epoch, number, after, oldest):
+        if self._inbox.accept(producer, epoch, number, oldest):
             rows = rows_from_bytes(data)
             self.shard.push(rows, is_retained(rows) or (epoch, number) < self._counted.get(producer, (-1, 0)))
             newest_us = int(rows.column("received").view(pa.int64()).to_numpy().max(initial=0))

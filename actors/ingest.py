@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 QUIET_S: Final = 0.5  # at the end: nothing came for so long, so nothing is under way any more
 LONGEST_DRAIN_S: Final = 20.0  # a device may not heed that it is no longer subscribed to
+LONGEST_OPENING_S: Final = 60.0  # at the end: what was heard while the store is asked is handed on once it answers
 SETTLE_S: Final = 120.0  # at the end: how long the store may take to acknowledge the rest: two outboxes of a busy store
 STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
 OPEN_S: Final = 30.0
@@ -72,6 +73,7 @@ class IngestActor:
         self._notices: deque[str] = deque(maxlen=20)
         self._failure: str | None = None
         self._stop = threading.Event()
+        self._drain: _Drain | None = None
         self._peer = Peer(topology.peer_of(name), lambda: self.standing(0)) if config.standby else None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -140,7 +142,7 @@ class IngestActor:
         self._stop.set()
         if self._peer is not None:
             self._peer.close()
-        self._thread.join(LONGEST_DRAIN_S + SETTLE_S + 5)
+        self._thread.join(LONGEST_OPENING_S + SETTLE_S + 5)
         return self.stats()
 
     def _run(self) -> None:
@@ -158,8 +160,6 @@ class IngestActor:
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()
-        stopped_s: float | None = None
-        quiet_since_s = 0.0
         while True:
             arrived = subscriber.receive(max(0.0, next_push_s - time.monotonic()))
             for received in arrived:
@@ -179,20 +179,26 @@ class IngestActor:
             if now_s >= next_watch_s:
                 next_watch_s = now_s + 1.0
                 watch.look()
-            if self._stop.is_set():
-                if stopped_s is None:
-                    subscriber.unsubscribe()
-                    stopped_s = quiet_since_s = now_s
-                elif arrived:
-                    quiet_since_s = now_s
-                stands_by = self._sending is None and self._opening is None
-                if stands_by or now_s - quiet_since_s > QUIET_S or now_s - stopped_s > LONGEST_DRAIN_S:
-                    break
+            if self._stop.is_set() and self._drained(subscriber, bool(arrived)):
+                break
         subscriber.close()
         self._take(arrivals, time.monotonic())
         if self._sending is not None:
             self._sending.cut()
             self._sending.settle(SETTLE_S, STALL_S)
+
+    def _drained(self, subscriber: link.Subscriber, arrived: bool) -> bool:
+        """At the end: let the devices send no more; whether what they had sent is in."""
+        now_s = time.monotonic()
+        if self._drain is None:
+            subscriber.unsubscribe()
+            self._drain = _Drain(now_s, now_s)
+        if arrived:
+            self._drain.heard_s = now_s
+        if self._opening is not None:
+            return now_s - self._drain.since_s > LONGEST_OPENING_S
+        quiet = now_s - self._drain.heard_s > QUIET_S or now_s - self._drain.since_s > LONGEST_DRAIN_S
+        return quiet or self._sending is None  # who stands by has nothing to hand on
 
     def _take(self, arrivals: Arrivals, now_s: float) -> None:
         if self._peer is not None or self._sending is None:
@@ -220,7 +226,7 @@ class IngestActor:
         sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, config, shard)
         retained = [arrival for arrival in self._retention.arrivals() if names[arrival.device] in self._devices]
         sending.resume(retained, since_us, self._recent)
-        self._sending, self._opening = sending, None
+        self._sending, self._opening, self._drain = sending, None, None  # what came meanwhile waits at the sockets
         if self._peer is None:
             self._retention = Retention(self._limits.standby_retain_s, self._limits.standby_bytes)
         else:
@@ -287,6 +293,14 @@ def _address(device: Device) -> link.Address:
 def _next_beat_s(period_s: float) -> float:
     """When the next turn is, by the monotonic clock."""
     return time.monotonic() + until_beat_s(period_s, time.time())
+
+
+@dataclass(slots=True)
+class _Drain:
+    """The end: since when nothing but what is under way comes in, and when something did last."""
+
+    since_s: float
+    heard_s: float
 
 
 class _Opening:

@@ -222,6 +222,7 @@ class Subscriber:
         """Ask the devices to send no more; what they have sent until they hear of it comes in."""
         for link in self._by_fd.values():
             link.socket.send(_UNSUBSCRIBE + link.state.topic)
+        self._unfinished.update(self._by_fd)  # a socket that was used no longer tells of what it holds
 
     def watch(self) -> None:
         """Read the connection events since the last call into `states`, and connect anew where ZeroMQ does not."""

@@ -78,6 +78,31 @@ def test_devices_come_and_go_and_keep_their_index() -> None:
             publisher.close()
 
 
+def test_after_unsubscribing_all_that_was_sent_before_comes_in_and_nothing_after() -> None:
+    endpoints = link.free_endpoints(2)
+    publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
+    subscriber = link.Subscriber({endpoint: link.Address(endpoint, "t") for endpoint in endpoints})
+    try:
+        assert all(publisher.wait_for_subscribers(10) for publisher in publishers)
+        publishers[0].send(b"first")
+        assert gather(subscriber, 1) == [(0, b"first")]  # the sockets have told of what they hold, and were read
+        for number in range(100):
+            publishers[0].send(b"%d" % number)
+        time.sleep(0.5)  # all of it waits at our socket
+        subscriber.unsubscribe()
+        assert gather(subscriber, 100, limit=30) == [(0, b"%d" % number) for number in range(100)]
+        deadline = time.monotonic() + 10
+        while (n := time.monotonic()) < deadline:  # a live device goes on sending, and hears of it
+            publishers[1].send(b"live")
+            if not subscriber.receive(0.1):
+                break
+        assert n < deadline
+    finally:
+        subscriber.close()
+        for publisher in publishers:
+            publisher.close()
+
+
 def test_a_publisher_that_comes_back_is_heard_again_and_the_reconnect_is_seen() -> None:
     (endpoint,) = link.free_endpoints(1)
     subscriber = link.Subscriber({"d": link.Address(endpoint, "")})

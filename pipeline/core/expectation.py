@@ -90,7 +90,7 @@ def _warnings(config: PipelineConfig) -> Iterator[str]:
     if ingests > MANY_INGESTS and config.devices_per_actor < 32:
         yield (
             f"{ingests} ingests take about {ingests * INGEST_B / 2**30:.1f} GiB of memory:"
-            " set devices_per_actor to 32 or 64"
+            " set devices_per_actor to 64 or more"
         )
     if config.http_host not in LOOPBACK and config.token is None:
         yield f"whoever reaches {config.http_host}:{config.http_port} can read it: give http.token_file"

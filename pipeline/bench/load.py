@@ -38,7 +38,8 @@ class Loaded:
     rate: float  # messages received a second
     cpu_us: Mapping[str, float]  # a message, by kind of process
     cores: float  # used, all together
-    memory_mib: Mapping[str, float]  # private, by kind
+    memory_half_mib: Mapping[str, float]  # private, by kind, at half time
+    memory_mib: Mapping[str, float]  # at the end
     processes: Mapping[str, int]
     calls: float  # Ray calls a second, without those of the observers
     delays_ms: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
@@ -102,7 +103,9 @@ def run(load: Load, dsn: str) -> Loaded:
         generator.answer()
         time.sleep(WARM_UP_S)
         before = _look(config, others)
-        time.sleep(max(0.0, load.seconds - 0.5))
+        time.sleep(max(0.0, load.seconds / 2 - 0.5))
+        half = usage(others)
+        time.sleep(load.seconds / 2)
         after = _look(config, others)
         sent = generator.answer()
         final = launch.stop()
@@ -111,7 +114,7 @@ def run(load: Load, dsn: str) -> Loaded:
         generator.close()
         with contextlib.suppress(KarmanError):
             launch.end()
-    return _result(load, before, after, sent, final)
+    return _result(load, before, half, after, sent, final)
 
 
 def _look(config: PipelineConfig, others: Mapping[str, int]) -> _Moment:
@@ -127,7 +130,9 @@ def _look(config: PipelineConfig, others: Mapping[str, int]) -> _Moment:
     )
 
 
-def _result(load: Load, before: _Moment, after: _Moment, sent: Mapping[str, Any], final: Mapping[str, Any]) -> Loaded:
+def _result(
+    load: Load, before: _Moment, half: Usage, after: _Moment, sent: Mapping[str, Any], final: Mapping[str, Any]
+) -> Loaded:
     live = {(name, stats["epoch"]): stats["counted"] for name, stats in final["ingests"].items() if stats}
     store = joined(list(final["stores"].values()))
     counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
@@ -143,7 +148,8 @@ def _result(load: Load, before: _Moment, after: _Moment, sent: Mapping[str, Any]
         messages / seconds,
         {kind: 1e6 * cpu_s / max(messages, 1) for kind, cpu_s in spent_s.items()},
         sum(spent_s.values()) / seconds,
-        {kind: size / 2**20 for kind, size in after.usage.memory_bytes.items()},
+        _mib(half),
+        _mib(after.usage),
         after.usage.processes,
         (after.calls - before.calls) / seconds,
         {
@@ -152,6 +158,10 @@ def _result(load: Load, before: _Moment, after: _Moment, sent: Mapping[str, Any]
         },
         dict(zip(("p50", "p99", "max"), sent["late_ms"].values(), strict=True)),
     )
+
+
+def _mib(used: Usage) -> dict[str, float]:
+    return {kind: size / 2**20 for kind, size in used.memory_bytes.items()}
 
 
 def quantiles(delays: Delays) -> dict[str, float | None]:

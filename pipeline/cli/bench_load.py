@@ -171,13 +171,15 @@ def _delays(all_loaded: Sequence[Loaded]) -> Table:
 
 
 def _spent(loaded: Loaded, alone: dict[str, float]) -> Table:
-    table = new_table("where the CPU goes", "us a message", "MiB", "processes")
+    table = new_table("where the CPU goes", "us a message", "MiB at half time", "MiB", "processes")
+    memory = (loaded.memory_half_mib, loaded.memory_mib)
     for kind, spent in sorted(loaded.cpu_us.items(), key=lambda entry: -entry[1]):
-        table.add_row(kind, f"{spent:.2f}", f"{loaded.memory_mib[kind]:,.0f}", str(loaded.processes[kind]))
-    table.add_row("all", f"{sum(loaded.cpu_us.values()):.2f}", f"{sum(loaded.memory_mib.values()):,.0f}", "")
+        mib = (f"{at.get(kind, 0.0):,.0f}" for at in memory)
+        table.add_row(kind, f"{spent:.2f}", *mib, str(loaded.processes[kind]))
+    table.add_row("all", f"{sum(loaded.cpu_us.values()):.2f}", *(f"{sum(at.values()):,.0f}" for at in memory))
     for stage, spent in alone.items():
-        table.add_row(f"  {stage}, by itself", f"{spent:.2f}", "", "")
+        table.add_row(f"  {stage}, by itself", f"{spent:.2f}")
     if alone:
         glue = 1.0 - sum(alone.values()) / sum(loaded.cpu_us.values())
-        table.add_row("  all stages by themselves", f"{sum(alone.values()):.2f}", f"glue {100 * glue:.0f} %", "")
+        table.add_row("  all stages by themselves", f"{sum(alone.values()):.2f}", f"glue {100 * glue:.0f} %")
     return table

@@ -55,7 +55,7 @@ class Limits:
     time_bound_s: float = 300.0  # a device clock further off than five minutes is wrong, not merely unsynchronised
     calculation_names: int = 256  # names come from outside and each keeps state; a Karman sends three
     aggregator_flush_s: float = 0.05  # what a live view can see
-    store_flush_s: float = 0.15  # a COPY costs 1 ms whatever it carries; more often only burns CPU
+    store_flush_s: float = 0.1  # a COPY costs 1 ms whatever it carries; more often only burns CPU
     outbox_bytes: int = 64 << 20  # towards each receiver: 80 s of 64 devices while it is away
     aggregator_retain_s: float = 10.0  # resent to a restarted aggregator: twice the usual window
     recent_s: float = 10.0  # cycles kept for the live page, which has older ones from the database

@@ -16,12 +16,12 @@ from typing import Final
 
 from pipeline.core.config import Limits
 
-SHORTEST_REST_S: Final = 0.0005  # 2,000 looks a second cost an ingest a fiftieth of a core
+SHORTEST_REST_S: Final = 0.0002  # a look that finds nothing costs 20 us, and comes only after one that did
 FEW: Final = 100  # devices, up to which sockets are looked at so often
 REST_A_DEVICE_S: Final = 50e-6  # for each beyond: a thousand are looked at every 45 ms, with three messages each
 PUSH_A_DEVICE_S: Final = 500e-6
 HAND_IN_A_DEVICE_S: Final = 1e-3
-PATIENT: Final = 50  # devices, up to which turns take the times below; of more they bring 300 and 900 messages
+PATIENT: Final = 33  # devices, up to which turns take the times below; of more they bring 200 and 600 messages
 PATIENT_PUSH_S: Final = 0.1  # as often as the live page is served
 PATIENT_HAND_IN_S: Final = 0.3
 LONGEST_REST_S: Final = 0.05

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 QUIET_S: Final = 0.5  # at the end: nothing came for so long, so nothing is under way any more
 LONGEST_DRAIN_S: Final = 20.0  # a device may not heed that it is no longer subscribed to
 LONGEST_OPENING_S: Final = 60.0  # at the end: what was heard while the store is asked is handed on once it answers
-SETTLE_S: Final = 120.0  # at the end: how long the store may take to acknowledge the rest: two outboxes of a busy store
+SETTLE_S: Final = 60.0  # at the end, twice: how long the store may take to acknowledge an outbox, when it is busy
 STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
@@ -130,7 +130,7 @@ class IngestActor:
         """
         changed: Future[bool] = Future()
         self._changes.put(({device.name: device for device in devices}, changed))
-        return changed.result(LONGEST_DRAIN_S + CHANGE_S)
+        return changed.result(3 * CHANGE_S)
 
     def recent(self, device: str, mark: Mark | None) -> tuple[Mark, bytes]:
         """For the live page: the cycles of a device that came after `mark`, and the next mark."""
@@ -142,7 +142,7 @@ class IngestActor:
         self._stop.set()
         if self._peer is not None:
             self._peer.close()
-        self._thread.join(LONGEST_OPENING_S + SETTLE_S + 5)
+        self._thread.join(LONGEST_OPENING_S + 2 * SETTLE_S + 5)
         return self.stats()
 
     def _run(self) -> None:
@@ -184,6 +184,7 @@ class IngestActor:
         subscriber.close()
         self._take(arrivals, time.monotonic())
         if self._sending is not None:
+            self._sending.settle(SETTLE_S, STALL_S)  # there may be no room for what is left
             self._sending.cut()
             self._sending.settle(SETTLE_S, STALL_S)
 

@@ -103,6 +103,15 @@ def stages(figures: dict[str, Any]) -> list[str]:
     return table(("stage", "messages/s", "ours ÷ it"), rows)
 
 
+def flat(figures: dict[str, Any]) -> list[str]:
+    """Private memory at half time and at the end, by kind of process."""
+    load = figures.get("load", {})
+    half, end = load.get("memory_half_mib", {}), load.get("memory_mib", {})
+    rows = [(kind, number(half.get(kind), 0), number(size, 0)) for kind, size in sorted(end.items())]
+    seconds = load.get("load", {}).get("seconds", 0.0)
+    return table(("MiB", f"after {seconds / 120:g} min", f"after {seconds / 60:g} min"), rows)
+
+
 def machine(figures: dict[str, Any]) -> list[str]:
     """What the figures were measured on."""
     found = figures.get("machine", {})
@@ -136,6 +145,7 @@ def main() -> None:
         "growth": counts(grown),
         "packing": counts(growth.get("devices_per_actor", [])),
         "limit": counts(limit.get("tried", [])),
+        "flat": flat(read("flat")),
         "one": counts([one["load"]] if one else []),
         "start": [f"{start['start_s']:.1f} s"] if start else [],
         "stages": stages(read("stages")),

@@ -20,6 +20,12 @@ def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
     return "-" if value is None else f"{value / scale:,.{digits}f}"
 
 
+def _sign(device: Mapping[str, Any]) -> Text:
+    if device["age_s"] is None:
+        return Text("not heard yet", style="yellow")
+    return Text("silent", style="red") if device["silent"] else Text("total")
+
+
 def device_table(document: Mapping[str, Any]) -> Table:
     """Every device's streams: kW, V, A, power factor, rate, lag, missing."""
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -30,10 +36,9 @@ def device_table(document: Mapping[str, Any]) -> Table:
     devices = document["devices"]
     for name, device in list(devices.items())[:MOST_DEVICES]:
         total = device["three_phase"].get("a", {})
-        sign = Text("silent", style="red") if device["silent"] else Text("total")
         table.add_row(
             Text(name),
-            sign,
+            _sign(device),
             _figure(total.get("real_power_w"), 3, 1000),
             "",
             "",

@@ -75,17 +75,15 @@ class EnergyMeter:
         if len(rows.series) == 0:
             return
         self.widen(int(rows.series[-1]) + 1)
-        before = self._before(rows)
-        backwards = (rows.sequence != UNKNOWN) & (before[:, 0] != UNKNOWN) & (rows.sequence <= before[:, 0])
-        if not backwards.any():
-            self._integrate(rows, before)
-            return
-        walked = np.isin(rows.series, rows.series[backwards])
-        straight = rows.at(~walked)
-        self._integrate(straight, self._before(straight))
-        for index in np.flatnonzero(walked):
-            row = rows.at(np.array([index]))
-            self._integrate(row, self._before(row))
+        while len(rows.series):
+            before = self._before(rows)
+            backwards = (rows.sequence != UNKNOWN) & (before[:, 0] != UNKNOWN) & (rows.sequence <= before[:, 0])
+            if not backwards.any():
+                self._integrate(rows, before)
+                return
+            straight = _straight(rows.series, backwards)
+            self._integrate(rows.at(straight), before[straight])
+            rows = rows.at(~straight)
 
     def widen(self, size: int) -> None:
         """Make room for so many series."""
@@ -109,9 +107,7 @@ class EnergyMeter:
         return before
 
     def _integrate(self, rows: Rows, before: NDArray[np.int64]) -> None:
-        """Add rows; only a single one may stand at or before its series' newest."""
-        if len(rows.series) == 0:
-            return
+        """Add rows; where one stands at or before its series' newest, it is the only one of its series."""
         period_s = self._period_s[rows.series]
         known = (before[:, 0] != UNKNOWN) & (rows.sequence != UNKNOWN)
         ahead = np.where(known, rows.sequence - before[:, 0], 1)
@@ -139,3 +135,13 @@ class EnergyMeter:
         self.last[rows.series[newest]] = np.stack(
             [rows.sequence[newest], rows.time_us[newest], rows.own_time[newest].astype(np.int64)], axis=1
         )
+
+
+def _straight(series: NDArray[np.int64], backwards: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of each series the rows up to one that goes back, or such a row alone: what follows it depends on what it is."""
+    begins = np.diff(series, prepend=-1) != 0
+    group = np.cumsum(begins) - 1
+    place = np.arange(len(series)) - np.flatnonzero(begins)[group]
+    first = np.full(group[-1] + 1, len(series))
+    np.minimum.at(first, group[backwards], place[backwards])
+    return place < np.maximum(first, 1)[group]

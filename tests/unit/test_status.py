@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from pipeline.adapters.web import as_json
+from pipeline.cli.view import device_table
 from pipeline.core.balance import Balance
 from pipeline.core.model import STREAMS, Tally
 from pipeline.core.status import DeviceState, Observation, document
@@ -58,6 +61,15 @@ def test_a_device_that_is_heard_has_figures() -> None:
 def test_a_device_that_is_not_heard_has_none(name: str, silent: bool, age_s: float | None) -> None:
     device = document(SEEN)["devices"][name]
     assert (device["silent"], device["age_s"], device["phases"], device["three_phase"]) == (silent, age_s, {}, {})
+
+
+def test_the_table_tells_who_fell_silent_from_who_was_not_heard_yet() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(device_table(document(SEEN)))
+    lines = {line.split()[0]: line for line in console.export_text().splitlines()}
+    assert "silent" in lines["ended"]
+    assert "not heard yet" in lines["never"]
+    assert "total" in lines["pdu1"]
 
 
 def test_devices_are_those_of_the_ingests() -> None:

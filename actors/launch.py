@@ -19,7 +19,7 @@ from pipeline.core.change import Change
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError, KarmanError
 
-START_S: Final = 120.0
+START_S: Final = 120.0  # without any further actor that answers
 APPLY_S: Final = 180.0  # hundreds of new ingests start at five a second and core pair
 ASK_S: Final = 10.0
 LOOK_S: Final = 3.0
@@ -142,7 +142,7 @@ def join(config: PipelineConfig) -> Joined:
         supervisor, started = topology.find(topology.SUPERVISOR), False
     except ValueError:
         supervisor, started = topology.spawn(SupervisorActor, topology.SUPERVISOR, config, threads=8), True
-    failure = ray.get(supervisor.ready.remote(START_S), timeout=START_S + 30)
+    failure = ray.get(supervisor.ready.remote(START_S))
     if failure:
         if started:
             end()

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -66,9 +67,15 @@ class SupervisorActor:
         """Who answers."""
         return topology.identity()
 
-    def ready(self, timeout_s: float) -> str | None:
-        """Wait until every actor has answered; None, or why one could not start."""
-        self._started.wait(timeout_s)
+    def ready(self, stall_s: float) -> str | None:
+        """Wait until every actor has answered; None, or why one could not start.
+
+        Hundreds of processes take minutes: it waits as long as another one is up within `stall_s`.
+        """
+        up, since_s = 0, time.monotonic()
+        while not self._started.wait(0.2) and time.monotonic() - since_s < stall_s:
+            if (now_up := sum(entry["up"] for entry in self._watch.status().values())) > up:
+                up, since_s = now_up, time.monotonic()
         return self._failure if self._failure or self._started.is_set() else "the actors do not start in time"
 
     def config(self) -> PipelineConfig:

@@ -16,7 +16,7 @@ from typing import Final
 
 from pipeline.core.config import Limits
 
-SHORTEST_REST_S: Final = 0.0002  # a look that finds nothing costs 20 us, and comes only after one that did
+SHORTEST_REST_S: Final = 0.0002  # half a millisecond saved 2 % of an ingest of 100, and heard them 0.3 ms later
 FEW: Final = 100  # devices, up to which sockets are looked at so often
 REST_A_DEVICE_S: Final = 50e-6  # for each beyond: a thousand are looked at every 45 ms, with three messages each
 PUSH_A_DEVICE_S: Final = 500e-6

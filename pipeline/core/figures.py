@@ -19,7 +19,8 @@ from pipeline.core.aggregation import TOTALS, Summary
 from pipeline.core.config import Device
 from pipeline.core.energy import EXPORTED, GAP, IMPORTED
 from pipeline.core.metrics import Snapshot, imbalance
-from pipeline.core.model import QUANTITIES
+from pipeline.core.model import QUANTITIES, Tally
+from pipeline.core.status import DeviceState
 
 STALE_S: Final = 1.0  # sixty cycles: nothing that a network delays for so long is live any more
 STALE_PERIODS: Final = 3
@@ -44,7 +45,9 @@ class Figures:
         self._snapshot = snapshot
         self._silence_s = silence_s
         self._stale_s = max(STALE_S, STALE_PERIODS / nominal_hz)
-        self.devices = tuple(snapshot.states)
+        # As configured, and from the start: whichever is heard first, the first one stays the first.
+        self._states = {name: _unheard(device) for name, device in snapshot.devices.items()} | dict(snapshot.states)
+        self.devices = tuple(self._states)
         self._rows: list[dict[str, Any]] | None = None
         self._groups = [_Group(summary, snapshot.streams) for summary in snapshot.summaries]
 
@@ -66,7 +69,7 @@ class Figures:
 
     def of(self, name: str) -> dict[str, Any] | None:
         """Everything about one device; None if there is none of that name."""
-        state = self._snapshot.states.get(name)
+        state = self._states.get(name)
         if state is None:
             return None
         configured = self._configured(name)
@@ -99,7 +102,7 @@ class Figures:
         return "live" if age_s <= self._stale_s else "stale" if age_s <= self._silence_s else "silent"
 
     def _row(self, name: str) -> dict[str, Any]:
-        state, configured = self._snapshot.states[name], self._configured(name)
+        state, configured = self._states[name], self._configured(name)
         group = next(iter(self._of(name)), None)
         stream, current_a = group.worst(name) if group else (None, None)
         return {
@@ -126,11 +129,16 @@ class Figures:
         return self.state(name) in ("live", "stale")
 
     def _age_s(self, name: str) -> float | None:
-        state = self._snapshot.states.get(name)
+        state = self._states.get(name)
         return (self._snapshot.now_us - state.last_received_us) / 1e6 if state and state.last_received_us else None
 
     def _configured(self, name: str) -> Device:
         return self._snapshot.devices.get(name) or Device(name, "")
+
+
+def _unheard(device: Device) -> DeviceState:
+    """What is known of one whose ingest has not told of it yet."""
+    return DeviceState(device.endpoint, False, 0, 0, Tally(), None)
 
 
 class _Group:

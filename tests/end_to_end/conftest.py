@@ -116,8 +116,11 @@ def public_folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    """Start a command that serves a port; whatever still runs at the end of the test is ended."""
+def start(tmp_path: Path, public_folder: Path) -> Iterator[Callable[..., Running]]:
+    """Start a command that serves a port; whatever still runs at the end of the test is ended.
+
+    `public_folder` is asked for so that it is still there then: its database may be in it.
+    """
     started: list[Running] = []
 
     def begin(*arguments: str, at: int | None = None, **environment: str) -> Running:
@@ -145,6 +148,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
                 running.process.wait(60)
             except subprocess.TimeoutExpired:
                 os.killpg(running.process.pid, signal.SIGKILL)
+                running.process.wait()
 
 
 @pytest.fixture

@@ -116,6 +116,16 @@ def test_a_device_that_is_not_heard_has_no_figures(age_s: float | None, state: s
     assert np.isnan(made.power_w()[0]) == (not shown)
 
 
+def test_the_first_device_is_the_first_one_configured_whichever_is_heard_first() -> None:
+    configured = {name: Device(name, f"tcp://{name}:1") for name in ("pdu2", "pdu1", "pdu3")}
+    made = Figures(Snapshot(NOW_US, devices=configured, streams=STREAMS, states={"pdu1": heard()}), SILENCE_S)
+    assert made.devices == ("pdu2", "pdu1", "pdu3")
+    assert [row["state"] for row in made.rows()] == ["never", "live", "never"]
+    said = made.of("pdu3")
+    assert said is not None
+    assert (said["endpoint"], said["connected"], said["received"]) == ("tcp://pdu3:1", False, 0)
+
+
 def test_a_slow_replay_is_not_stale_between_two_messages() -> None:
     snapshot = Snapshot(NOW_US, streams=STREAMS, states={"pdu1": heard(2.9), "pdu2": heard(3.1)})
     slow = Figures(snapshot, SILENCE_S, nominal_hz=1.0)

@@ -46,7 +46,9 @@ class Figures:
         self._silence_s = silence_s
         self._stale_s = max(STALE_S, STALE_PERIODS / nominal_hz)
         # As configured, and from the start: whichever is heard first, the first one stays the first.
-        self._states = {name: _unheard(device) for name, device in snapshot.devices.items()} | dict(snapshot.states)
+        heard = snapshot.states
+        self._states = {name: heard.get(name) or _unheard(device) for name, device in snapshot.devices.items()}
+        self._states |= heard
         self.devices = tuple(self._states)
         self._rows: list[dict[str, Any]] | None = None
         self._groups = [_Group(summary, snapshot.streams) for summary in snapshot.summaries]

@@ -58,7 +58,9 @@ _NO_KEY: Final = "does the device encrypt? then it needs a server_key in the fle
 _FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}  # ZeroMQ does not try again
 _UNSUBSCRIBE, _SUBSCRIBE = b"\0", b"\1"
 TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand
-_send = zmq.backend.Socket.send  # pyzmq's own layer over it serves routing, and takes a quarter of a sending
+_ZERO_COPY_RECV: Final = 10  # ZMQ_ZERO_COPY_RECV, for which pyzmq has no name
+# pyzmq's own layer over them serves routing and names, and takes a quarter of a sending.
+_send, _get = zmq.backend.Socket.send, zmq.backend.Socket.get
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -134,6 +136,8 @@ class Subscriber:
     def __init__(self, addresses: Mapping[str, Address], rest_s: float = 0.0, keys: Keys | None = None) -> None:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
+        # Else each message that waits keeps what it was read into, 9 kB in memory; copying it costs less.
+        self._context.set(_ZERO_COPY_RECV, 0)
         self._names: list[str] = []  # by index; a name keeps its index for good
         self._fds: dict[str, int] = {}
         self.states: dict[str, LinkState] = {}
@@ -207,15 +211,19 @@ class Subscriber:
 
     def _drain(self, fd: int, socket: zmq.SyncSocket, topic: bytes, limit: int) -> list[bytes | None]:
         """What a socket holds. Only when it says that there is no more will its descriptor tell of the next message."""
+        if limit <= 0:
+            self._unfinished.add(fd)
+            return []
         receive = socket.recv if topic else socket.recv_multipart  # any frame may begin with an empty topic
         taken: list[Any] = []
         try:
-            while len(taken) < limit:
-                taken.append(receive(zmq.NOBLOCK))
+            taken.append(receive(zmq.NOBLOCK))
+            if int(_get(socket, zmq.EVENTS)) & zmq.POLLIN:  # often one is all: asking costs less than an exception
+                while len(taken) < limit or _get(socket, zmq.RCVMORE):  # never between two frames of a message
+                    taken.append(receive(zmq.NOBLOCK))
+                self._unfinished.add(fd)
         except zmq.Again:
             pass
-        else:
-            self._unfinished.add(fd)
         return payloads_of(taken, topic) if topic else [payload_of(parts, topic) for parts in taken]
 
     def unsubscribe(self) -> None:

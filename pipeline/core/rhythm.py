@@ -1,6 +1,6 @@
 """How often an ingest looks, pushes and hands in, and the aggregators report.
 
-Every turn has a cost of its own, whatever it carries: looking at a socket 2 us, a push or a hand-in 1 ms in all that
+Every turn has a cost of its own, whatever it carries: looking at a socket 10 us, a push or a hand-in 1 ms in all that
 take part. A hundred devices get the shortest waits. Many take longer turns, so that this cost stays small beside the
 rest; so do few, where nearly all is this cost, but never longer than an eye takes for at once.
 All ingests keep one beat, that of the whole seconds: what they hand in comes together and is stored by one transaction,
@@ -18,13 +18,13 @@ from pipeline.core.config import Limits
 
 SHORTEST_REST_S: Final = 0.0002  # half a millisecond saved 2 % of an ingest of 100, and heard them 0.3 ms later
 FEW: Final = 100  # devices, up to which sockets are looked at so often
-REST_A_DEVICE_S: Final = 50e-6  # for each beyond: a thousand are looked at every 45 ms, with three messages each
+REST_A_DEVICE_S: Final = 150e-6  # for each beyond: a thousand are looked at every 135 ms, with eight messages each
 PUSH_A_DEVICE_S: Final = 500e-6
 HAND_IN_A_DEVICE_S: Final = 1e-3
 PATIENT: Final = 33  # devices, up to which turns take the times below; of more they bring 200 and 600 messages
 PATIENT_PUSH_S: Final = 0.1  # as often as the live page is served
 PATIENT_HAND_IN_S: Final = 0.3
-LONGEST_REST_S: Final = 0.05
+LONGEST_REST_S: Final = 0.15
 LONGEST_PUSH_S: Final = 0.5
 LONGEST_HAND_IN_S: Final = 1.0
 SHORTEST_REPORT_S: Final = 1.0  # the cadence of the system that this one replaces

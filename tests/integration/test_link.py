@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 
+import psutil
 import pytest
 import zmq
 
@@ -20,6 +22,44 @@ def gather(subscriber: link.Subscriber, count: int, limit: int = 20_000) -> list
     while len(arrived) < count and time.monotonic() < deadline:
         arrived += [(got.device, payload) for got in subscriber.receive(0.05, limit) for payload in got.payloads]
     return arrived
+
+
+@pytest.mark.parametrize("limit", [1, 3, 6, 7])
+def test_a_limit_parts_no_frames_of_a_message(limit: int) -> None:
+    endpoints = link.free_endpoints(2)
+    with ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        senders = [stack.enter_context(context.socket(zmq.XPUB)) for _ in endpoints]
+        for sender, endpoint in zip(senders, endpoints, strict=True):
+            sender.bind(endpoint)
+        subscriber = link.Subscriber({endpoint: link.Address(endpoint, "t") for endpoint in endpoints})
+        stack.callback(subscriber.close)
+        for sender in senders:
+            assert sender.recv() == b"\x01t"
+        for number in range(5):
+            for sender in senders:
+                sender.send_multipart([b"t", b"%d" % number])
+        arrived = gather(subscriber, 10, limit)
+    assert sorted(arrived) == [(device, b"%d" % number) for device in range(2) for number in range(5)]
+
+
+def test_what_waits_at_a_socket_takes_little_more_than_its_bytes() -> None:
+    (endpoint,) = link.free_endpoints(1)
+    publisher = link.Publisher([endpoint], "t")
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")})
+    count, size = 3000, 500
+    try:
+        assert publisher.wait_for_subscribers(10)
+        before = psutil.Process().memory_full_info().uss
+        for _ in range(count):  # one by one, as devices send: each is read by itself
+            publisher.send(bytes(size))
+            time.sleep(0.0002)
+        time.sleep(0.5)
+        assert psutil.Process().memory_full_info().uss - before < 5 * count * size
+        assert len(gather(subscriber, count)) == count
+    finally:
+        subscriber.close()
+        publisher.close()
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -13,9 +13,9 @@ def test_a_hundred_devices_get_the_shortest_waits_and_fewer_and_more_bounded_one
     assert rhythm(100, limits) == Rhythm(0.0002, limits.aggregator_flush_s, limits.store_flush_s, 1.0)
     assert rhythm(1, limits) == rhythm(0, limits) == Rhythm(0.0002, 0.1, 0.3, 1.0)
     assert (rhythm(50, limits).push_s, rhythm(50, limits).hand_in_s) == pytest.approx((3.3 / 50, 9.9 / 50))
-    assert rhythm(600, limits).rest_s == pytest.approx(0.0252)
+    assert rhythm(600, limits).rest_s == pytest.approx(0.0752)
     assert (rhythm(600, limits).push_s, rhythm(600, limits).hand_in_s, rhythm(600, limits).report_s) == (0.3, 0.6, 1.2)
-    assert rhythm(1_000_000, limits) == Rhythm(0.05, 0.5, 1.0, 2.0)
+    assert rhythm(1_000_000, limits) == Rhythm(0.15, 0.5, 1.0, 2.0)
 
 
 def test_a_longer_wait_that_is_configured_holds() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.continuity import Position
 from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
-from pipeline.core.keys import Key, KeyTable, by_series
+from pipeline.core.keys import Key, KeyTable, by_series, starts_of
 from pipeline.core.model import QUANTITIES, Flag, value_columns
 from pipeline.core.windows import HeldExtremes, RollingWindow, Statistics
 
@@ -180,7 +180,7 @@ class ChannelAggregator:
     ) -> None:
         series = self._keys.slots(batch)
         order = by_series(series)
-        series, time_us, values = series[order], time_us[order], values[order]
+        series, time_us, values = series[order], time_us[order], values.take(order, axis=0)
         self._window.push(series, time_us, values)
         self._held.push(series, time_us, values)
         if not counted:
@@ -199,10 +199,12 @@ class ChannelAggregator:
         newest, timed = np.full((2, len(names)), -1)
         newest[code] = np.arange(len(code))  # of the rows of a device the last one counts
         timed[code[own_time]] = np.flatnonzero(own_time)
-        for index in np.flatnonzero(newest >= 0).tolist():
-            self._received_us[names[index]] = int(received_us[newest[index]])
-            if timed[index] >= 0:
-                self._delay_us[names[index]] = int(received_us[timed[index]] - time_us[timed[index]])
+        for noted, last, figures in (
+            (self._received_us, newest, received_us),
+            (self._delay_us, timed, received_us - time_us),
+        ):
+            heard = np.flatnonzero(last >= 0)
+            noted.update(zip(map(names.__getitem__, heard.tolist()), figures[last[heard]].tolist(), strict=True))
 
     def _push_totals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], values: NDArray[np.float32]) -> None:
         names = batch.column("stream").dictionary.to_pylist()
@@ -211,19 +213,24 @@ class ChannelAggregator:
         rows = np.flatnonzero(bit)
         if len(rows) == 0:
             return
-        starts = np.flatnonzero(np.diff(batch.column("message").to_numpy()[rows], prepend=-1))
-        complete = (np.bitwise_or.reduceat(bit[rows], starts) == (1 << len(self._streams)) - 1) & (
-            np.diff(np.append(starts, len(rows))) == len(self._streams)
-        )
+        starts = starts_of(batch.column("message").to_numpy()[rows])
+        starts = starts[np.append(starts[1:], len(rows)) - starts == len(self._streams)]
+        members = [rows[starts + place] for place in range(len(self._streams))]  # its first, ...
+        complete = np.bitwise_or.reduce([bit[each] for each in members]) == (1 << len(self._streams)) - 1
+        if not complete.all():
+            members = [each[complete] for each in members]
+        first = members[0]
         # float64 adds any three float32 exactly enough, and without overflow; the result may still exceed float32.
-        sums = _finite(np.add.reduceat(values[rows][:, _TOTAL_COLUMNS], starts, axis=0, dtype=np.float64))
-        first = rows[starts[complete]]
+        powers = values[:, _TOTAL_COLUMNS]
+        sums = np.zeros((len(first), len(TOTALS)))
+        for each in members:
+            sums += powers.take(each, axis=0)
         device = batch.column("device")
         device_names = device.dictionary.to_pylist()
         slot_of = np.array([self._totals.slot((name, "")) for name in device_names], np.int64)
         slots = slot_of[device.indices.to_numpy()[first]]
         order = by_series(slots)
-        pushed = (slots[order], time_us[first[order]], sums[complete][order])
+        pushed = (slots[order], time_us[first[order]], _finite(sums.take(order, axis=0)))
         self._total_window.push(*pushed)
         self._total_held.push(*pushed)
 
@@ -231,9 +238,9 @@ class ChannelAggregator:
 def _finite(values: NDArray[Any]) -> NDArray[np.float32]:
     """The values as they are kept; one that is not finite says no more than none."""
     with np.errstate(over="ignore"):
-        kept = values.astype(np.float32)
-    kept[~np.isfinite(kept)] = np.nan
-    return kept
+        kept = values.astype(np.float32, copy=False)
+    finite = np.isfinite(kept)
+    return kept if finite.all() else np.where(finite, kept, np.float32(np.nan))
 
 
 def _ratio(real_w: NDArray[np.float64], apparent_va: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.keys import Key, KeyTable, by_series
+from pipeline.core.keys import Key, KeyTable, by_series, starts_of
 from pipeline.core.model import Gap, GapReason
 
 MEMORY: Final = 256  # sequence numbers remembered per stream: 4 s at 60 Hz, more than a network reorders
@@ -106,18 +106,21 @@ class Continuity:
         rows = np.flatnonzero(sequence >= 0)
         order = rows[by_series(slots[rows])]
         slot, number = slots[order], sequence[order]
-        first = np.flatnonzero(np.diff(slot, prepend=-1))
-        previous = np.concatenate(([_NONE], number[:-1]))
+        first = starts_of(slot)
+        previous = np.empty(len(number), np.int64)
+        previous[1:] = number[:-1]
         previous[first] = self._last[slot[first]]
         stride = self._stride[slot]
         broken = ((number != previous + stride) | (stride == 0)) & (previous != _NONE)
+        if not broken.any():  # nearly always
+            self._remember(slot, number, time_us[order])
+            return Verdict(kept, (), {}, {})
         troubled = np.isin(slot, slot[broken])
         self._remember(slot[~troubled], number[~troubled], time_us[order][~troubled])
         walk = _Walk()
-        if troubled.any():
-            begins = np.flatnonzero((broken | (np.diff(slot, prepend=-1) != 0))[troubled])
-            for run in np.split(order[troubled], begins[1:]):
-                self._follow(walk, run, int(slots[run[0]]), sequence[run], time_us[run])
+        broken[first] = True
+        for run in np.split(order[troubled], np.flatnonzero(broken[troubled])[1:]):
+            self._follow(walk, run, int(slots[run[0]]), sequence[run], time_us[run])
         kept[walk.duplicates] = False
         return Verdict(kept, tuple(walk.gaps), walk.late, walk.resets)
 
@@ -171,8 +174,9 @@ class Continuity:
         """Move the positions forward, by one row or by many; for equal slots the last row counts."""
         self._last[slot], self._last_time_us[slot] = number, time_us
         self._resumed[slot] = False
-        self._seen[slot, number % MEMORY] = number
-        self._seen_time_us[slot, number % MEMORY] = time_us
+        place = slot * MEMORY + number % MEMORY
+        self._seen.reshape(-1)[place] = number
+        self._seen_time_us.reshape(-1)[place] = time_us
 
     def _grow(self) -> None:
         if len(self._table.keys) <= len(self._last):

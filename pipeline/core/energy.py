@@ -20,6 +20,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.keys import starts_of
+
 LONGEST_STEP_US: Final = 1_000_000  # a cycle lasts 20 ms at most; replays slower than a fiftieth of real time are rare
 # Columns of `EnergyMeter.totals`: joules, joules, var-seconds, var-seconds, seconds, seconds.
 IMPORTED, EXPORTED, LAGGING, LEADING, INTEGRATED, GAP = range(6)
@@ -77,12 +79,12 @@ class EnergyMeter:
         self.widen(int(rows.series[-1]) + 1)
         while len(rows.series):
             before = self._before(rows)
-            backwards = (rows.sequence != UNKNOWN) & (before[:, 0] != UNKNOWN) & (rows.sequence <= before[:, 0])
+            backwards = (rows.sequence != UNKNOWN) & (before[0] != UNKNOWN) & (rows.sequence <= before[0])
             if not backwards.any():
                 self._integrate(rows, before)
                 return
             straight = _straight(rows.series, backwards)
-            self._integrate(rows.at(straight), before[straight])
+            self._integrate(rows.at(straight), before[:, straight])
             rows = rows.at(~straight)
 
     def widen(self, size: int) -> None:
@@ -99,20 +101,22 @@ class EnergyMeter:
         self._period_s[series] = 1.0 / nominal_hz
 
     def _before(self, rows: Rows) -> NDArray[np.int64]:
-        """(sequence, time, own time) of the row before each, which is the series' newest for its first."""
-        own = np.stack([rows.sequence, rows.time_us, rows.own_time.astype(np.int64)], axis=1)
-        before = np.concatenate([own[:1], own[:-1]])
-        starts = np.flatnonzero(np.diff(rows.series, prepend=-1))
-        before[starts] = self.last[rows.series[starts]]
+        """(sequence, time, own time) of the row before each, which is the series' newest for its first: (3, n)."""
+        before = np.empty((3, len(rows.series)), np.int64)
+        for own, figures in zip(before, (rows.sequence, rows.time_us, rows.own_time), strict=True):
+            own[1:] = figures[:-1]
+        starts = starts_of(rows.series)
+        before[:, starts] = self.last.take(rows.series[starts], axis=0).T
         return before
 
     def _integrate(self, rows: Rows, before: NDArray[np.int64]) -> None:
         """Add rows; where one stands at or before its series' newest, it is the only one of its series."""
+        before_sequence, before_us, before_own = before
         period_s = self._period_s[rows.series]
-        known = (before[:, 0] != UNKNOWN) & (rows.sequence != UNKNOWN)
-        ahead = np.where(known, rows.sequence - before[:, 0], 1)
-        timed = rows.own_time & (before[:, 2] == 1)
-        step_us = rows.time_us - before[:, 1]
+        known = (before_sequence != UNKNOWN) & (rows.sequence != UNKNOWN)
+        ahead = np.where(known, rows.sequence - before_sequence, 1)
+        timed = rows.own_time & (before_own == 1)
+        step_us = rows.time_us - before_us
         late = known & (ahead < 0) & (step_us <= 0)
         follows = known & (ahead == 1) & timed & (step_us > 0) & (step_us <= LONGEST_STEP_US)
         seconds = np.where(follows, step_us / 1e6, period_s)
@@ -122,13 +126,13 @@ class EnergyMeter:
         measured = np.isfinite(rows.real_w)
         real_j = np.where(measured, rows.real_w, 0.0).astype(np.float64) * seconds
         reactive_vars = np.where(np.isfinite(rows.reactive_var), rows.reactive_var, 0.0).astype(np.float64) * seconds
-        added = np.empty((len(seconds), 6))
-        added[:, IMPORTED], added[:, EXPORTED] = np.maximum(real_j, 0.0), np.maximum(-real_j, 0.0)
-        added[:, LAGGING], added[:, LEADING] = np.maximum(reactive_vars, 0.0), np.maximum(-reactive_vars, 0.0)
-        added[:, INTEGRATED] = np.where(measured, seconds, 0.0)
-        added[:, GAP] = gap + np.where(measured, 0.0, seconds)
-        starts = np.flatnonzero(np.diff(rows.series, prepend=-1))
-        self.totals[rows.series[starts]] += np.add.reduceat(added, starts, axis=0)
+        added = np.empty((6, len(seconds)))
+        added[IMPORTED], added[EXPORTED] = np.maximum(real_j, 0.0), np.maximum(-real_j, 0.0)
+        added[LAGGING], added[LEADING] = np.maximum(reactive_vars, 0.0), np.maximum(-reactive_vars, 0.0)
+        added[INTEGRATED] = np.where(measured, seconds, 0.0)
+        added[GAP] = gap + np.where(measured, 0.0, seconds)
+        starts = starts_of(rows.series)
+        self.totals[rows.series[starts]] += np.add.reduceat(added, starts, axis=1).T
 
         newest = np.append(starts[1:], len(rows.series)) - 1
         newest = newest[~late[newest]]
@@ -139,9 +143,9 @@ class EnergyMeter:
 
 def _straight(series: NDArray[np.int64], backwards: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Of each series the rows up to one that goes back, or such a row alone: what follows it depends on what it is."""
-    begins = np.diff(series, prepend=-1) != 0
-    group = np.cumsum(begins) - 1
-    place = np.arange(len(series)) - np.flatnonzero(begins)[group]
-    first = np.full(group[-1] + 1, len(series))
+    starts = starts_of(series)
+    group = np.arange(len(starts)).repeat(np.append(starts[1:], len(series)) - starts)
+    place = np.arange(len(series)) - starts[group]
+    first = np.full(len(starts), len(series))
     np.minimum.at(first, group[backwards], place[backwards])
     return place < np.maximum(first, 1)[group]

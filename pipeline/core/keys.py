@@ -56,3 +56,11 @@ def by_series(series: NDArray[np.int64]) -> NDArray[np.int64]:
     Of 16-bit integers NumPy's stable sort is a radix sort, an order of magnitude faster; nearly always they fit.
     """
     return np.argsort(series.astype(np.uint16) if series.max(initial=0) < 1 << 16 else series, kind="stable")
+
+
+def starts_of(series: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each series begins in rows that stand by series, of at least one row: shape (series,)."""
+    begins = np.empty(len(series), bool)
+    begins[0] = True
+    np.not_equal(series[1:], series[:-1], out=begins[1:])
+    return begins.nonzero()[0]

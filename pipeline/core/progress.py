@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.continuity import Position
-from pipeline.core.keys import Key, by_series
+from pipeline.core.keys import Key, by_series, starts_of
 from pipeline.core.model import Batch, Tally
 
 
@@ -66,9 +66,9 @@ def ends(rows: pa.RecordBatch) -> Iterator[dict[Key, Position]]:
     time_us = rows.column("time").view(pa.int64()).to_numpy()[numbered]
     order = by_series(code)
     code, sequence, time_us = code[order], sequence[order], time_us[order]
-    starts = np.flatnonzero(np.diff(code, prepend=-1))
+    starts = starts_of(code)
     last = np.append(starts[1:], len(code)) - 1
-    latest_us = np.repeat(np.maximum.reduceat(time_us, starts), np.diff(np.append(starts, len(code))))
+    latest_us = np.maximum.reduceat(time_us, starts).repeat(last + 1 - starts)
     is_latest = np.flatnonzero(time_us == latest_us)
     latest = np.full(len(starts), -1)
     latest[np.searchsorted(starts, is_latest, side="right") - 1] = is_latest  # of equals the last one

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.keys import by_series
+from pipeline.core.keys import by_series, starts_of
 from pipeline.core.model import CHANNELS, QUANTITIES, TIMESTAMP, value_columns
 
 SECOND_US: Final = 1_000_000
@@ -51,7 +51,7 @@ def one_second(cycles: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
     interval = group + (second - second.min()) * (len(device.dictionary) * streams)
     order = by_series(interval)
     second, group = second[order], group[order]
-    starts = np.flatnonzero(np.diff(interval[order], prepend=-1))
+    starts = starts_of(interval[order])
     keys = [
         pa.array(second[starts] * SECOND_US).view(TIMESTAMP),
         pa.DictionaryArray.from_arrays(pa.array((group[starts] // streams).astype(np.int32)), device.dictionary),
@@ -76,7 +76,7 @@ def _statistics(column: pa.Array, order: NDArray[np.intp], starts: NDArray[np.in
     values = np.take(column.to_numpy(zero_copy_only=False), order)
     exact = values.astype(np.float64)
     sums = np.add.reduceat(exact, starts)
-    count = np.diff(starts, append=len(order)).astype(np.int32)
+    count = (np.append(starts[1:], len(order)) - starts).astype(np.int32)
     if not np.isfinite(sums).all():
         known = np.isfinite(values)
         count = np.add.reduceat(known, starts, dtype=np.int32)

@@ -53,13 +53,13 @@ class Groups:
         """The sum of each group's rows, shape (groups, ...)."""
         if len(self.starts) == 0:
             return np.empty((0, *values.shape[1:]), values.dtype)
-        return np.add.reduceat(values[self.rows], self.starts, axis=0)
+        return np.add.reduceat(values.take(self.rows, axis=0), self.starts, axis=0)
 
     def least(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
         """The least of each group's rows."""
         if len(self.starts) == 0:
             return np.empty((0, *values.shape[1:]), values.dtype)
-        return np.minimum.reduceat(values[self.rows], self.starts, axis=0)
+        return np.minimum.reduceat(values.take(self.rows, axis=0), self.starts, axis=0)
 
 
 def standing(devices: Sequence[Device]) -> tuple[Device, ...]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.adapters.wire.layout import FEWEST, MOST_LAYOUTS, Layouts
+from pipeline.adapters.wire.layout import FEWEST, MOST_LAYOUTS, MOST_TRIED, Layouts
 from tests.payloads import RECEIVED_US, content, decode, expected, new_decoder, packed, part, real, varint, whole
 
 thorough = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -121,6 +121,57 @@ def test_layouts_are_bounded() -> None:
         tables, left = layouts.read([payload] * FEWEST)
         assert len(tables) == (1 if size <= MOST_LAYOUTS else 0)
         assert len(left) == (0 if tables else FEWEST)
+
+
+def test_a_layout_is_learned_from_messages_that_come_few_at_a_time() -> None:
+    layouts = Layouts()
+    assert layouts.read([named(b"s")] * (FEWEST - 2))[0] == []
+    for count in (FEWEST - 2, 1):
+        (table,), left = layouts.read([named(b"s")] * count)
+        assert (len(table.message), len(left)) == (count, 0)
+
+
+def test_rare_messages_use_up_no_layouts() -> None:
+    layouts = Layouts()
+    for _ in range(2 * FEWEST):
+        assert layouts.read([named(b"a"), named(b"bb"), named(b"ccc")])[0] == []
+
+
+def test_what_was_unusual_is_not_taken_apart_again_and_again() -> None:
+    layouts = Layouts()
+    ordinary = named(b"s")
+    assert layouts.read([b"\xff" * len(ordinary)] * FEWEST)[0] == []
+    for _ in range(5):
+        assert layouts.read([ordinary] * FEWEST)[0] == []
+    for _ in range(5):
+        layouts.read([ordinary] * FEWEST)
+    (table,), left = layouts.read([ordinary] * FEWEST)
+    assert (len(table.message), len(left)) == (FEWEST, 0)
+
+
+def test_few_messages_are_tried_on_few_layouts() -> None:
+    layouts = Layouts()
+    payloads = [named(b"%02d" % number) for number in range(MOST_TRIED + 1)]
+    for payload in payloads[:-1]:
+        layouts.read([payload] * FEWEST)
+    assert len(layouts.read(payloads[:1])[0]) == 1
+    layouts.read(payloads[-1:] * FEWEST)
+    assert layouts.read(payloads[:1])[1].tolist() == [0]
+    assert len(layouts.read(payloads[:1] * FEWEST)[0]) == 1
+
+
+def test_many_sizes_of_few_messages_are_left_to_a_parser() -> None:
+    layouts = Layouts()
+    payloads = [named(b"x" * number) for number in range(1, MOST_TRIED + 2)]
+    for payload in payloads:
+        layouts.read([payload] * FEWEST)
+    assert len(layouts.read(payloads[1:])[0]) == MOST_TRIED
+    assert layouts.read(payloads)[1].tolist() == list(range(MOST_TRIED + 1))
+    assert len(layouts.read(payloads * FEWEST)[0]) == MOST_TRIED + 1
+
+
+def named(name: bytes) -> bytes:
+    return part(1, part(1, name), part(2, part(1, channel(NOW_S, 1000, 1, [1.0] * 8, 7, 0))))
 
 
 def test_a_name_too_many_is_dropped_as_ever() -> None:

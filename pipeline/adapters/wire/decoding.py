@@ -110,16 +110,16 @@ class Decoder:
     def _tabled(self, tables: Sequence[Table], arrivals: _Arrivals) -> pa.RecordBatch:
         """The rows of messages of known layouts."""
         streams = [np.array([self._name_index(name) for name in table.layout.streams], np.int32) for table in tables]
-        message = np.concatenate([np.repeat(t.message, len(s)) for t, s in zip(tables, streams, strict=True)])
-        stream = np.concatenate([np.tile(s, len(t.message)) for t, s in zip(tables, streams, strict=True)])
-        numbers = np.concatenate([table.numbers.reshape(-1, 2, 3) for table in tables])
-        floats = np.concatenate([table.floats.reshape(-1, len(VALUE_COLUMNS)) for table in tables])
-        both = np.concatenate([np.tile(t.layout.both, len(t.message)) for t in tables])
-        absent = np.concatenate([np.tile(t.layout.floats < 0, (len(t.message), 1)) for t in tables])
+        message = _end_to_end([np.repeat(t.message, len(s)) for t, s in zip(tables, streams, strict=True)])
+        stream = _end_to_end([np.tile(s, len(t.message)) for t, s in zip(tables, streams, strict=True)])
+        numbers = _end_to_end([table.numbers.reshape(-1, 2, 3) for table in tables])
+        floats = _end_to_end([table.floats.reshape(-1, len(VALUE_COLUMNS)) for table in tables])
+        both = _end_to_end([np.tile(t.layout.both, len(t.message)) for t in tables])
+        absent = _end_to_end([np.tile(t.layout.floats < 0, (len(t.message), 1)) for t in tables])
         if len(tables) > 1:
             order = np.argsort(message, kind="stable")
-            message, stream, numbers, floats = message[order], stream[order], numbers[order], floats[order]
-            both, absent = both[order], absent[order]
+            message, stream, both = message[order], stream[order], both[order]
+            numbers, floats, absent = (rows.take(order, axis=0) for rows in (numbers, floats, absent))
         times_us = numbers[:, :, TIME] * 1_000_000 + numbers[:, :, NANOS] // 1000
         sequences = numbers[:, :, SEQUENCE]
         differs = both & ((times_us[:, 0] != times_us[:, 1]) | (sequences[:, 0] != sequences[:, 1]))
@@ -127,10 +127,12 @@ class Decoder:
         values = []
         for column in range(len(VALUE_COLUMNS)):
             gaps = absent[:, column]
-            if gaps.all():
+            if not gaps.any():
+                values.append(pa.array(floats[:, column]))
+            elif gaps.all():
                 values.append(pa.nulls(len(gaps), pa.float32()))
             else:
-                values.append(pa.array(floats[:, column], mask=gaps if gaps.any() else None))
+                values.append(pa.array(floats[:, column], mask=gaps))
         keys = self._keys(provenance, message, stream, arrivals)
         return pa.RecordBatch.from_arrays(keys + values, schema=CYCLE_SCHEMA)
 
@@ -217,6 +219,10 @@ class Decoder:
             pa.array(arrivals.ordinals[message]),
             pa.array(flags),
         ]
+
+
+def _end_to_end(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _parse(payloads: Sequence[bytes], dropped: dict[int, str]) -> tuple[pa.StructArray, NDArray[np.int64]]:

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 MOST_LAYOUTS: Final = 256  # numbers grow in length, devices differ; messages of odd lengths must not fill memory
 MOST_LEARNED: Final = 8  # in a batch: taking one apart costs as much as parsing fifty
-FEWEST: Final = 8  # messages of a layout in a batch; below that a parser is as fast
+FEWEST: Final = 8  # messages of a size lately, before one is taken apart; below that a parser is as fast
+MOST_TRIED: Final = 6  # sizes of which a batch has fewer, and layouts of such a size: of more a parser is as fast
+UNUSUAL: Final = -1024  # what counts lately of a size after an unusual message: for ten batches none is taken apart
 TOGETHER: Final = 256  # messages compared at a time: they stay in a core's cache, and need no new memory
 VALUES: Final = 16  # of a row: eight of each channel
 TIME, NANOS, SEQUENCE = range(3)
@@ -73,6 +75,7 @@ class Layouts:
     def __init__(self) -> None:
         self._by_size: dict[int, list[Layout]] = {}
         self._count = 0
+        self._lately: dict[int, int] = {}  # messages of a size that were left; with each batch half as many
 
     def read(self, payloads: Sequence[bytes]) -> tuple[list[Table], NDArray[np.int64]]:
         """What could be read, by layout; and which payloads are left."""
@@ -80,24 +83,35 @@ class Layouts:
         tables: list[Table] = []
         left: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         learned = 0
-        for size in np.unique(sizes).tolist():
-            message = np.flatnonzero(sizes == size)
-            if size == 0 or len(message) < FEWEST:
+        groups = _by_size(sizes)
+        few_sizes = sum(len(message) < FEWEST for _, message in groups) <= MOST_TRIED
+        before = {size: int(count / 2) for size, count in self._lately.items() if abs(count) > 1}
+        self._lately = dict(before)
+        for size, message in groups:
+            layouts = self._by_size.get(size, [])
+            lately = before.get(size, 0) + len(message)
+            tried = len(message) >= FEWEST or (few_sizes and len(layouts) <= MOST_TRIED)
+            if size == 0 or not tried or not (layouts or lately >= FEWEST):
+                self._lately[size] = lately
                 left.append(message)
                 continue
             data = np.frombuffer(b"".join([payloads[index] for index in message.tolist()]), np.uint8)
             data = data.reshape(len(message), size)
-            for layout in self._by_size.get(size, ()):
+            for layout in layouts:
                 message, data = self._take(layout, message, data, tables)
-            while len(message) >= FEWEST and learned < MOST_LEARNED and self._count < MOST_LAYOUTS:
+            lately = before.get(size, 0) + len(message)
+            while len(message) and lately >= FEWEST and learned < MOST_LEARNED and self._count < MOST_LAYOUTS:
                 learned += 1
                 try:
                     layout = taken_apart(bytes(data[0]))
                 except _UnusualError:
+                    lately = UNUSUAL
                     break
                 self._by_size.setdefault(size, []).append(layout)
                 self._count += 1
                 message, data = self._take(layout, message, data, tables)
+                lately = len(message)
+            self._lately[size] = lately
             left.append(message)
         return tables, np.sort(np.concatenate(left))
 
@@ -120,6 +134,13 @@ class Layouts:
         if len(mine):
             tables.append(Table(layout, message[alike], numbers, _floats(mine, layout)))
         return message[~alike], data[~alike]
+
+
+def _by_size(sizes: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """Each size, and which messages have it."""
+    if len(sizes) and (sizes == sizes[0]).all():  # nearly always
+        return [(int(sizes[0]), np.arange(len(sizes)))]
+    return [(size, np.flatnonzero(sizes == size)) for size in np.unique(sizes).tolist()]
 
 
 def _alike(data: NDArray[np.uint8], layout: Layout) -> NDArray[np.bool_]:

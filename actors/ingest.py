@@ -98,13 +98,14 @@ class IngestActor:
         """Counts by device in this run, those of this epoch, and the state of links and edges."""
         sending = self._sending
         intake = sending.intake if sending else None
+        totals = intake.totals if intake else {}
         links = self._subscriber.states if self._subscriber else {}
         return {
             "name": self._name,
             "devices": {
                 name: {
                     "endpoint": device.endpoint,
-                    "tally": intake.totals.get(name) if intake else None,
+                    "tally": totals.get(name),
                     "last_received_us": intake.last_received_us.get(name, 0) if intake else 0,
                     "connected": name in links and links[name].connected,
                     "connections": links[name].connections if name in links else 0,

@@ -8,11 +8,11 @@ Must not know: who sends it, or where it is kept.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+import orjson
 import pyarrow as pa
 
 from pipeline.core.model import Batch, Gap, Tally
@@ -33,7 +33,7 @@ def pack(batch: Batch) -> bytes:
         "gaps": [asdict(gap) for gap in batch.gaps],
         "totals": {device: figures_of(tally) for device, tally in batch.totals.items()},
     }
-    cycles = batch.cycles.replace_schema_metadata({_KEY: json.dumps(header, separators=(",", ":")).encode()})
+    cycles = batch.cycles.replace_schema_metadata({_KEY: orjson.dumps(header)})
     return rows_to_bytes(cycles, batch.spectra)
 
 
@@ -71,7 +71,7 @@ def unpack(data: bytes) -> Batch:
     source = pa.BufferReader(data)
     try:
         cycles, spectra = _read(source), _read(source)
-        header = json.loads(cycles.schema.metadata[_KEY])
+        header = orjson.loads(cycles.schema.metadata[_KEY])
         version = header["version"]
         if version not in READABLE:
             raise ValueError(f"a packed batch of version {version}, this program reads {VERSION}")

@@ -6,7 +6,7 @@ Must not know: protobuf (a decode function is handed in), sockets, clocks, who r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -15,8 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core.continuity import Continuity, Position, Verdict
+from pipeline.core.counting import Counting
 from pipeline.core.keys import Key
-from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, Tally, total
+from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, Tally, without_rows
 
 
 class Arrival(NamedTuple):
@@ -136,16 +137,18 @@ class Intake:
         self._cycles: list[pa.RecordBatch] = []
         self._spectra: list[pa.RecordBatch] = []
         self._gaps: list[Gap] = []
-        self._pending: dict[str, Tally] = {}
-        self.totals: dict[str, Tally] = {name: (totals or {}).get(name, Tally()) for name in self._devices}
-        self._before = total(self.totals.values())
+        self._counting = Counting(self._devices, totals or {})
         self.last_received_us: dict[str, int] = {}
+
+    @property
+    def totals(self) -> Mapping[str, Tally]:
+        """What was counted of each device, before included."""
+        return self._counting.totals
 
     @property
     def counted(self) -> Tally:
         """What this intake has counted itself, over all devices."""
-        counted = total(self.totals.values()) - self._before
-        return replace(counted, dropped={reason: count for reason, count in counted.dropped.items() if count})
+        return self._counting.counted
 
     def take(self, arrivals: Arrivals) -> pa.RecordBatch:
         """Decode, judge and count arrivals. Returns the cycle rows kept; they also wait for the next `cut`."""
@@ -171,28 +174,26 @@ class Intake:
 
     def cut(self, producer: str, epoch: int, number: int) -> Batch | None:
         """The batch of everything since the last cut; None if nothing came in."""
-        if not self._pending:
+        tallies = self._counting.cut()
+        if not tallies:
             return None
         batch = Batch(
             producer,
             epoch,
             number,
-            self._pending,
+            tallies,
             concatenate(self._cycles, CYCLE_SCHEMA),
             concatenate(self._spectra, SPECTRUM_SCHEMA),
             tuple(self._gaps),
-            dict(self.totals),
+            self.totals,
         )
-        self._cycles, self._spectra, self._gaps, self._pending = [], [], [], {}
+        self._cycles, self._spectra, self._gaps = [], [], []
         return batch
 
     def give_up(self, batch: Batch) -> None:
         """There is no room for a batch: its counts and gaps go on with the next one, its messages as dropped."""
         self._gaps = [*batch.gaps, *self._gaps]
-        for device, tally in batch.tallies.items():
-            lost = Tally(delivered=-tally.delivered, rows=-tally.rows, dropped={Drop.OUTBOX_FULL: tally.delivered})
-            self._pending[device] = self._pending.get(device, Tally()) + tally + lost
-            self.totals[device] += lost
+        self._counting.give_back(batch.tallies, without_rows(batch, Drop.OUTBOX_FULL).tallies)
 
     def _judge(self, product: str, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdict]:
         verdict = self._continuity[product].observe(rows)
@@ -214,34 +215,20 @@ class Intake:
         row_count = np.zeros(size, np.int64)
         for rows in (cycles, spectra):
             row_count += np.bincount(rows.column("device").indices.to_numpy(), minlength=size)
-        for index in np.flatnonzero(received_count):
-            self._add(
-                self._devices[index],
-                Tally(int(received_count[index]), int(delivered_count[index]), int(row_count[index])),
-            )
-        for device, reason in drops:
-            self._add(device, Tally(dropped={reason: 1}))
+        rare = [(device, Tally(dropped={reason: 1})) for device, reason in drops]
         for verdict in verdicts:
             missing = _most_by_device(_sum_by_stream(verdict.gaps))
             late = _most_by_device(verdict.late)
             for device in {*missing, *late, *verdict.resets}:
                 filled = late.get(device, 0)
-                self._add(
-                    device,
-                    Tally(
-                        missing=missing.get(device, 0) - filled,
-                        reordered=filled,
-                        resets=verdict.resets.get(device, 0),
-                    ),
-                )
+                missing_now = missing.get(device, 0) - filled
+                resets = verdict.resets.get(device, 0)
+                rare.append((device, Tally(missing=missing_now, reordered=filled, resets=resets)))
+        self._counting.add(received_count, delivered_count, row_count, rare)
         if cycles.num_rows:
             self._cycles.append(cycles)
         if spectra.num_rows:
             self._spectra.append(spectra)
-
-    def _add(self, device: str, tally: Tally) -> None:
-        self._pending[device] = self._pending.get(device, Tally()) + tally
-        self.totals[device] += tally
 
 
 def concatenate(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:

@@ -1,0 +1,98 @@
+"""Tallies of a group of devices: in all, and since the last cut.
+
+What every message adds to is counted in arrays; what is rare is added up as tallies. One thread counts, others may read
+meanwhile: all is replaced at once, so that what they see belongs together.
+
+Must not know: what is counted, when it is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.model import Tally, total
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """Counts by device: received, delivered and rows, shape (3, devices), and beside them what is rare."""
+
+    common: NDArray[np.int64]
+    rare: Mapping[str, Tally]
+
+    @staticmethod
+    def none(devices: int) -> _Counts:
+        return _Counts(np.zeros((3, devices), np.int64), {})
+
+    def __add__(self, other: _Counts) -> _Counts:
+        return _Counts(self.common + other.common, _added(self.rare, other.rare.items()))
+
+    def tallies(self, devices: Sequence[str]) -> dict[str, Tally]:
+        return _added(dict(zip(devices, map(Tally, *self.common.tolist()), strict=True)), self.rare.items())
+
+
+class Counting:
+    """The counts of some devices. `add`, `cut` and `give_back` are its mutators.
+
+    Args:
+        devices: their names; arrays are in this order.
+        totals: what was counted of them before.
+    """
+
+    def __init__(self, devices: Sequence[str], totals: Mapping[str, Tally]) -> None:
+        self._devices = tuple(devices)
+        before = {name: totals[name] for name in self._devices if name in totals}
+        self._before = total(before.values())
+        none = _Counts.none(len(self._devices))
+        self._counts = (_Counts(none.common, before), none)  # up to the last cut, and since
+
+    def add(
+        self,
+        received: NDArray[np.int64],
+        delivered: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        rare: Iterable[tuple[str, Tally]] = (),
+    ) -> None:
+        """Count messages and rows of each device, shape (devices,), and what else happened to whom."""
+        cut, since = self._counts
+        self._counts = cut, since + _Counts(np.stack([received, delivered, rows]), _added({}, rare))
+
+    @property
+    def totals(self) -> dict[str, Tally]:
+        """By device, in all."""
+        cut, since = self._counts
+        return (cut + since).tallies(self._devices)
+
+    @property
+    def counted(self) -> Tally:
+        """Over all devices, without what was counted before."""
+        cut, since = self._counts
+        both = cut + since
+        counted = Tally(*both.common.sum(axis=1).tolist()) + total(both.rare.values()) - self._before
+        return replace(counted, dropped={reason: count for reason, count in counted.dropped.items() if count})
+
+    def cut(self) -> dict[str, Tally]:
+        """What was counted since the last cut, by device; only of those of which there is something."""
+        cut, since = self._counts
+        self._counts = cut + since, _Counts.none(len(self._devices))
+        tallies = since.tallies(self._devices).items()
+        return {name: tally for name, tally in tallies if tally.received or name in since.rare}
+
+    def give_back(self, tallies: Mapping[str, Tally], otherwise: Mapping[str, Tally]) -> None:
+        """What was cut is counted anew with the next cut, and otherwise."""
+        cut, since = self._counts
+        taken = {name: Tally() - tally for name, tally in tallies.items()}
+        nothing = np.zeros_like(since.common)
+        self._counts = cut + _Counts(nothing, taken), since + _Counts(nothing, otherwise)
+
+
+def _added(first: Mapping[str, Tally], more: Iterable[tuple[str, Tally]]) -> dict[str, Tally]:
+    """The sums by name."""
+    sums = dict(first)
+    for name, tally in more:
+        sums[name] = sums[name] + tally if name in sums else tally
+    return sums

@@ -24,7 +24,8 @@ from pipeline.core.retention import is_retained
 class Edge:
     """Calls `method(producer, epoch, number, oldest, data)` of the actor `target`.
 
-    It answers what it expects next; see `Inbox.accept`.
+    It answers what it expects next; see `Inbox.accept`. Rows become bytes when they are sent, each time anew: so what
+    waits, or is kept, takes no memory beside that of whoever else has the same rows.
 
     Args:
         producer: the sender's name; with `epoch` it tells the receiver which numbering this is.
@@ -41,15 +42,16 @@ class Edge:
         self._epoch = epoch
         self._handle: Any = None
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.outbox: Outbox[bytes] = Outbox(limit_bytes, window, retain_s)
+        self.outbox: Outbox[bytes | pa.RecordBatch] = Outbox(limit_bytes, window, retain_s)
         self.calls = 0
         self.failures = 0
         self.dropped = 0
         self.fenced = False  # another has taken the producer's place: nothing of ours is taken any more
 
-    def offer(self, data: bytes) -> bool:
+    def offer(self, batch: bytes | pa.RecordBatch) -> bool:
         """Take a batch; False: there is no room, and it is dropped."""
-        taken = self.outbox.offer(data, len(data), time.monotonic())
+        size = len(batch) if isinstance(batch, bytes) else batch.nbytes
+        taken = self.outbox.offer(batch, size, time.monotonic())
         self.dropped += not taken
         return taken
 
@@ -61,11 +63,8 @@ class Edge:
     def pump(self) -> None:
         """Take in answers, send what is due."""
         now_s = time.monotonic()
-        while True:
-            try:
-                future = self._answers.get_nowait()
-            except queue.Empty:
-                break
+        while not self._answers.empty():  # nobody else takes from it
+            future = self._answers.get_nowait()
             if future.exception() is None and future.result() == FENCED:
                 self.fenced = True
             elif future.exception() is None:
@@ -90,13 +89,14 @@ class Edge:
             self.pump()
             time.sleep(0.005)
 
-    def _send(self, entry: Entry[bytes]) -> None:
+    def _send(self, entry: Entry[bytes | pa.RecordBatch]) -> None:
         self.calls += 1
+        data = entry.item if isinstance(entry.item, bytes) else rows_to_bytes(entry.item)
         try:
             if self._handle is None:
                 self._handle = topology.find(self.target)
             method = getattr(self._handle, self._method)
-            reference = method.remote(self._producer, self._epoch, entry.number, self.outbox.oldest, entry.item)
+            reference = method.remote(self._producer, self._epoch, entry.number, self.outbox.oldest, data)
         except Exception:  # whatever Ray raises here, the batch was not sent: it stays in the outbox
             self._handle = None
             self.failures += 1
@@ -133,7 +133,7 @@ class GatheringEdge(Edge):
     def flush(self) -> None:
         """Hand on what was gathered."""
         if self._rows:
-            self.offer(rows_to_bytes(concatenate(self._rows, self._rows[0].schema)))
+            self.offer(concatenate(self._rows, self._rows[0].schema))
             self._rows = []
 
     @property

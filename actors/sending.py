@@ -18,7 +18,7 @@ from actors.edge import Edge, GatheringEdge
 from pipeline.core.aggregation import KEY_COLUMNS
 from pipeline.core.config import PipelineConfig
 from pipeline.core.continuity import Continuity
-from pipeline.core.envelope import pack, rows_to_bytes
+from pipeline.core.envelope import pack
 from pipeline.core.fleet.shard import FIGURES, KEYS
 from pipeline.core.intake import Arrival, Arrivals, Decode, Intake, Opening
 from pipeline.core.live import RecentRows
@@ -165,7 +165,7 @@ class Sending:
         for channel, edge in self._channels.items():
             columns = [*KEY_COLUMNS, *value_columns(channel)]
             if any(rows.column(name).null_count < rows.num_rows for name in value_columns(channel)):
-                edge.offer(rows_to_bytes(rows.select(columns)))
+                edge.offer(rows.select(columns))
 
 
 def _chunks(arrivals: Sequence[Arrival], size: int) -> Iterator[Sequence[Arrival]]:

@@ -19,6 +19,9 @@ from pipeline.adapters import embedded, link
 from tests import energy
 
 DEVICES = 3
+# Messages of five seconds: longer than it takes until both of a pair hear a publisher that has begun (ZeroMQ tries every
+# two seconds), and than a checkpoint is old. Who dies before, only he had heard it all.
+BOTH_HEARD = 60 * DEVICES * 5
 STREAMS = """
 SELECT d.name, count(*), count(DISTINCT sequence), min(sequence), max(sequence),
        (SELECT coalesce(sum(missing), 0) FROM gap g WHERE (g.device_id, g.stream_id) = (c.device_id, c.stream_id)),
@@ -79,7 +82,7 @@ def test_an_ingest_dies_again_and_again(
         until_true(lambda: run.status().get("devices"), 60)
         received: list[int] = []
         with publishing(endpoint):
-            until_true(lambda: run.status()["balance"]["stored"] > 100, 30)
+            until_true(lambda: run.status()["balance"]["stored"] > BOTH_HEARD, 30)
             # An aggregator that dies together with the ingest asks its successor for what it has not seen.
             second = ("standby-of-ingest-0", "aggregator-a") if standby else ("ingest-0",)
             for names in (("ingest-0",), second, ("ingest-0",)):
@@ -91,7 +94,7 @@ def test_an_ingest_dies_again_and_again(
                     lambda pids=pids: all(run.status()["actors"][n]["pid"] != pid for n, pid in pids.items()), 30
                 )
                 # Before the next one dies, the new one has to have heard for longer than a checkpoint is old.
-                until_true(lambda before=before: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 40)
+                until_true(lambda before=before: run.status()["balance"]["stored"] > before + BOTH_HEARD, 40)
                 received.append(run.status()["devices"]["d0"]["received"])
         # Without one, what died with an ingest may have been counted in one place and not in the other.
         if standby:
@@ -134,7 +137,7 @@ def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
         run = start("run", *devices, *options, KARMAN_DSN=dsn, RAY_ADDRESS=cluster.address)
         until_true(lambda: run.status().get("devices"), 150)
         with publishing(endpoint):
-            until_true(lambda: run.status()["balance"]["stored"] > 200, 60)
+            until_true(lambda: run.status()["balance"]["stored"] > BOTH_HEARD, 60)
             actors = run.status()["actors"]
             for number in range(2):
                 here, there = (actors[name]["node"] for name in (f"ingest-{number}", f"standby-of-ingest-{number}"))
@@ -148,7 +151,7 @@ def test_a_node_dies_and_everything_on_it_comes_back_elsewhere(
                 return now.keys() == actors.keys() and all(a["up"] and a["node"] != lost for a in now.values())
 
             until_true(all_back, 90)
-            until_true(lambda: run.status()["balance"]["stored"] > before + 60 * DEVICES * 5, 60)
+            until_true(lambda: run.status()["balance"]["stored"] > before + BOTH_HEARD, 60)
         assert_counted_as_stored(run, dsn, until_true, 30)
         assert run.end() == 0, run.output()
         report = run.report()

@@ -17,6 +17,7 @@ from pipeline.bench.load import Loaded
 from pipeline.bench.settings import PACKED, Load
 from pipeline.cli.bench import app as app
 from pipeline.cli.bench import new_table, write
+from pipeline.core.errors import KarmanError
 
 WIDTH: Final = 140
 Dsn = Annotated[
@@ -97,11 +98,13 @@ def growth(
     console = _new_console()
     packed = [Load(count, seconds) for count in devices or (1, 10, 100, 1000)]
     spread = [Load(64, seconds, devices_per_actor=size) for size in (1, 8, 64)]
-    loaded = _run([*packed, *spread], dsn)
-    _print_counts(loaded, console)
-    console.print(_delays(loaded))
-    figures = [_as_json(one) for one in loaded]
-    write({"growth": figures[: len(packed)], "devices_per_actor": figures[len(packed) :]}, output, console)
+    grown, divided = ([one for each in loads for one in _if_it_can(each, dsn, console)] for loads in (packed, spread))
+    if not (grown or divided):
+        raise KarmanError("nothing was measured")
+    _print_counts([*grown, *divided], console)
+    console.print(_delays([*grown, *divided]))
+    figures = {"growth": grown, "devices_per_actor": divided}
+    write({name: [_as_json(one) for one in loaded] for name, loaded in figures.items()}, output, console)
 
 
 @app.command(name="start")
@@ -125,6 +128,15 @@ def _run(loads: Sequence[Load], dsn: str | None) -> list[Loaded]:
         with storage.new_database(dsn) as database, launch.local_ray():
             loaded.append(load.run(one, database))
     return loaded
+
+
+def _if_it_can(one: Load, dsn: str | None, console: Console) -> list[Loaded]:
+    """A load, or none and why: what was measured before is not lost where a machine is too small for the next one."""
+    try:
+        return _run([one], dsn)
+    except KarmanError as error:
+        console.print(f"a load of {one.devices:,}, {one.devices_per_actor} to an actor, was not measured: {error}")
+        return []
 
 
 def _as_json(loaded: Loaded) -> dict[str, Any]:

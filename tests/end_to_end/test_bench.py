@@ -1,13 +1,16 @@
-"""`karman bench load`: a real load, small; what it counts adds up. How fast it is, no test asks."""
+"""`karman bench`: a real load, small; what it counts adds up. How fast it is, no test asks."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 
 @pytest.mark.timeout(300)
@@ -27,3 +30,11 @@ def test_every_message_of_a_load_is_in_the_database(tmp_path: Path) -> None:
         assert 0 < delays["p50"] <= delays["p99"] <= delays["p99.9"] <= delays["max"]
     assert {"IngestActor", "PhaseAggregatorActor", "generator", "database"} <= load["cpu_us"].keys()
     assert figures["machine"]["ray"]
+
+
+def test_a_load_that_cannot_be_measured_stops_no_other(karman: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    nowhere = f"--dsn=postgresql://127.0.0.1:{free_port()}/x"
+    done = karman("bench", "growth", "--devices", "1", "--devices", "10", "--seconds", "1", nowhere)
+    assert done.returncode == 1
+    assert done.stdout.count("was not measured: the database failed") == 2 + 3
+    assert "Traceback" not in done.stdout + done.stderr

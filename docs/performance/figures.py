@@ -90,7 +90,8 @@ def spent(figures: dict[str, Any]) -> list[str]:
     rows += [(f"{stage}, by itself", number(cost, 2)) for stage, cost in alone.items()]
     if alone:
         glue = 100 * (1 - by_themselves / total)
-        rows.append(("all stages by themselves", f"{by_themselves:.2f}: {glue:.0f} % of all is glue"))
+        told = f"{glue:.0f} % of all is glue" if glue >= 0 else "more than together, in a slower moment"
+        rows.append(("all stages by themselves", f"{by_themselves:.2f}: {told}"))
     return table((f"{load['load']['devices']:,} devices", "CPU µs a message"), rows)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.core.continuity import Position
 from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
-from pipeline.core.keys import Key, KeyTable, by_series, starts_of
+from pipeline.core.keys import Key, KeyTable, by_series, sizes_of, starts_of
 from pipeline.core.model import QUANTITIES, Flag, value_columns
 from pipeline.core.windows import HeldExtremes, RollingWindow, Statistics
 
@@ -214,7 +214,7 @@ class ChannelAggregator:
         if len(rows) == 0:
             return
         starts = starts_of(batch.column("message").to_numpy()[rows])
-        starts = starts[np.append(starts[1:], len(rows)) - starts == len(self._streams)]
+        starts = starts[sizes_of(starts, len(rows)) == len(self._streams)]
         members = [rows[starts + place] for place in range(len(self._streams))]  # its first, ...
         complete = np.bitwise_or.reduce([bit[each] for each in members]) == (1 << len(self._streams)) - 1
         if not complete.all():

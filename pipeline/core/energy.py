@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.keys import starts_of
+from pipeline.core.keys import sizes_of, starts_of
 
 LONGEST_STEP_US: Final = 1_000_000  # a cycle lasts 20 ms at most; replays slower than a fiftieth of real time are rare
 # Columns of `EnergyMeter.totals`: joules, joules, var-seconds, var-seconds, seconds, seconds.
@@ -144,7 +144,7 @@ class EnergyMeter:
 def _straight(series: NDArray[np.int64], backwards: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Of each series the rows up to one that goes back, or such a row alone: what follows it depends on what it is."""
     starts = starts_of(series)
-    group = np.arange(len(starts)).repeat(np.append(starts[1:], len(series)) - starts)
+    group = np.arange(len(starts)).repeat(sizes_of(starts, len(series)))
     place = np.arange(len(series)) - starts[group]
     first = np.full(len(starts), len(series))
     np.minimum.at(first, group[backwards], place[backwards])

@@ -64,3 +64,8 @@ def starts_of(series: NDArray[np.int64]) -> NDArray[np.int64]:
     begins[0] = True
     np.not_equal(series[1:], series[:-1], out=begins[1:])
     return begins.nonzero()[0]
+
+
+def sizes_of(starts: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """How many of so many rows each series has."""
+    return np.append(starts[1:], rows) - starts

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.keys import by_series, starts_of
+from pipeline.core.keys import by_series, sizes_of, starts_of
 from pipeline.core.model import CHANNELS, QUANTITIES, TIMESTAMP, value_columns
 
 SECOND_US: Final = 1_000_000
@@ -76,7 +76,7 @@ def _statistics(column: pa.Array, order: NDArray[np.intp], starts: NDArray[np.in
     values = np.take(column.to_numpy(zero_copy_only=False), order)
     exact = values.astype(np.float64)
     sums = np.add.reduceat(exact, starts)
-    count = (np.append(starts[1:], len(order)) - starts).astype(np.int32)
+    count = sizes_of(starts, len(order)).astype(np.int32)
     if not np.isfinite(sums).all():
         known = np.isfinite(values)
         count = np.add.reduceat(known, starts, dtype=np.int32)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.keys import starts_of
+from pipeline.core.keys import sizes_of, starts_of
 
 FIRST_CAPACITY: Final = 320  # 5 s at 60 Hz and some: the usual window fits without growing
 TOGETHER: Final = 64  # series whose statistics are taken at a time: 640 KiB of values stay in a core's cache
@@ -60,7 +60,7 @@ class RollingWindow:
             return
         self.widen(int(series[-1]) + 1)
         starts = starts_of(series)
-        counts = np.append(starts[1:], len(series)) - starts
+        counts = sizes_of(starts, len(series))
         rank = np.arange(len(series)) - starts.repeat(counts)
         owners = series[starts]
         self._newest_us[owners] = np.maximum(self._newest_us[owners], np.maximum.reduceat(time_us, starts))
@@ -159,7 +159,7 @@ class HeldExtremes:
         if (np.minimum.reduceat(time_us, starts) // self._hold_us == newest).all():  # nearly always
             self._hold(0, owners, values, starts)
             return
-        age = newest.repeat(np.append(starts[1:], len(series)) - starts) - time_us // self._hold_us
+        age = newest.repeat(sizes_of(starts, len(series))) - time_us // self._hold_us
         for back in (0, 1):
             self._hold(back, owners, np.where((age == back)[:, None], values, np.float32(np.nan)), starts)
 

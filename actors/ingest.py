@@ -167,14 +167,14 @@ class IngestActor:
                 arrivals.add(*received)
             now_s = time.monotonic()
             if now_s >= next_push_s:
-                next_push_s = _next_beat_s(pace.push_s)
+                next_push_s = _next_beat_s(pace.push_s, pace.after_s)
                 self._take(arrivals, now_s)
                 arrivals = Arrivals()
                 self._change(subscriber)
                 self._turn(now_s)
             if self._sending is not None:
                 if now_s >= next_cut_s:
-                    next_cut_s = _next_beat_s(pace.hand_in_s)
+                    next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
                     self._sending.cut()
                 self._sending.pump()
             if now_s >= next_watch_s:
@@ -292,9 +292,9 @@ def _address(device: Device) -> link.Address:
     return link.Address(device.endpoint, device.topic, device.server_key)
 
 
-def _next_beat_s(period_s: float) -> float:
+def _next_beat_s(period_s: float, after_s: float) -> float:
     """When the next turn is, by the monotonic clock."""
-    return time.monotonic() + until_beat_s(period_s, time.time())
+    return time.monotonic() + until_beat_s(period_s, after_s, time.time())
 
 
 @dataclass(slots=True)

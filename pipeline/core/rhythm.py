@@ -2,9 +2,10 @@
 
 Every turn has a cost of its own, whatever it carries: looking at a socket 10 us, a push or a hand-in 1 ms in all that
 take part. A hundred devices get the shortest waits. Many take longer turns, so that this cost stays small beside the
-rest; so do few, where nearly all is this cost, but never longer than an eye takes for at once.
+rest; so do few, where nearly all is this cost.
 All ingests keep one beat, that of the whole seconds: what they hand in comes together and is stored by one transaction,
-and the seconds of the roll-ups come whole.
+and of more than a hundred devices the seconds of the roll-ups come whole. Merging one costs as much as storing five
+messages.
 
 Must not know: clocks, what is done at a turn.
 """
@@ -20,17 +21,15 @@ SHORTEST_REST_S: Final = 0.0002  # half a millisecond saved 2 % of an ingest of 
 FEW: Final = 100  # devices, up to which sockets are looked at so often
 REST_A_DEVICE_S: Final = 150e-6  # for each beyond: a thousand are looked at every 135 ms, with eight messages each
 PUSH_A_DEVICE_S: Final = 500e-6
-HAND_IN_A_DEVICE_S: Final = 1e-3
-PATIENT: Final = 33  # devices, up to which turns take the times below; of more they bring 200 and 600 messages
-PATIENT_PUSH_S: Final = 0.1  # as often as the live page is served
-PATIENT_HAND_IN_S: Final = 0.3
+PATIENT: Final = 10  # devices, up to which turns take the times below; of more they bring 120 and 600 messages
+PATIENT_PUSH_S: Final = 0.2
 LONGEST_REST_S: Final = 0.15
 LONGEST_PUSH_S: Final = 0.5
-LONGEST_HAND_IN_S: Final = 1.0
+WHOLE_S: Final = 1.0  # a hand-in of a whole second: one handed in before it is over is stored, and then merged into
 SHORTEST_REPORT_S: Final = 1.0  # the cadence of the system that this one replaces
 REPORT_A_DEVICE_S: Final = 2e-3  # its statistics cost 20 us, however little has come since
 LONGEST_REPORT_S: Final = 2.0
-AFTER_BEAT_S: Final = 0.05  # the last messages of a second are in by then
+AFTER_BEAT_S: Final = 0.05  # beyond two looks: the last messages of a second are in by then, and come with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +37,7 @@ class Rhythm:
     """Seconds from turn to turn."""
 
     rest_s: float  # between two looks at the sockets
+    after_s: float  # behind the beat
     push_s: float  # towards the aggregators
     hand_in_s: float  # towards the store
     report_s: float  # of the aggregators, about all windows
@@ -46,14 +46,16 @@ class Rhythm:
 def rhythm(devices: int, limits: Limits) -> Rhythm:
     """The rhythm of a pipeline of so many devices."""
     patience = min(1.0, PATIENT / max(1, devices))
+    rest_s = min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW))
     return Rhythm(
-        min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW)),
+        rest_s,
+        AFTER_BEAT_S + 2 * rest_s,
         max(limits.aggregator_flush_s, PATIENT_PUSH_S * patience, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices)),
-        max(limits.store_flush_s, PATIENT_HAND_IN_S * patience, min(LONGEST_HAND_IN_S, HAND_IN_A_DEVICE_S * devices)),
+        max(limits.store_flush_s, WHOLE_S * patience if devices <= FEW else WHOLE_S),
         max(SHORTEST_REPORT_S, min(LONGEST_REPORT_S, REPORT_A_DEVICE_S * devices)),
     )
 
 
-def until_beat_s(period_s: float, now_s: float) -> float:
-    """How long until the next turn; `now_s`: seconds since the epoch."""
-    return period_s - (now_s - AFTER_BEAT_S) % period_s
+def until_beat_s(period_s: float, after_s: float, now_s: float) -> float:
+    """How long until the next turn, `after_s` behind a beat; `now_s`: seconds since the epoch."""
+    return period_s - (now_s - after_s) % period_s

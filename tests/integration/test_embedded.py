@@ -24,6 +24,8 @@ def test_rows_survive_from_one_start_to_the_next(tmp_path_factory: pytest.TempPa
             connection.execute("CREATE TABLE IF NOT EXISTS kept (n int)")
             connection.execute("INSERT INTO kept VALUES (1)")
             assert connection.execute("SELECT count(*) FROM kept").fetchone() == (expected,)
+            assert connection.execute("SHOW max_wal_size").fetchone() == ("4GB",)
+            assert connection.execute("SHOW wal_init_zero").fetchone() == ("off",)
             with pytest.raises(InputError, match="another karman uses"), embedded.postgres(folder):
                 pass
 

@@ -80,6 +80,11 @@ class TimescaleWriterActor:
         """What is stored, spooled and waiting."""
         return self._deposit.stats()
 
+    async def stop(self) -> dict[str, Any]:
+        """At the end, when everything is handed in: roll up what is left; answers the final stats."""
+        await asyncio.to_thread(self._deposit.finish)
+        return self._deposit.stats()
+
     async def delays(self) -> dict[str, Counts]:
         """From a row's time to its arrival, and until it was committed."""
         return self._deposit.delays()

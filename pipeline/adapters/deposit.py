@@ -29,11 +29,12 @@ from pipeline.adapters.timescale import accounts, upkeep
 from pipeline.adapters.timescale.jobs import JobKeeper
 from pipeline.adapters.timescale.positions import positions
 from pipeline.adapters.timescale.schema import Flavour, migrate
+from pipeline.adapters.timescale.series import SeriesKeeper
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.delays import Counts, Delays
-from pipeline.core.errors import SpoolError, StorageError
+from pipeline.core.errors import KarmanError, SpoolError, StorageError
 from pipeline.core.intake import Opening, concatenate
 from pipeline.core.keys import Key
 from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Account, Batch, Drop, Tally, merged, total, without_rows
@@ -100,6 +101,7 @@ class Deposit:
         self.fleet = FleetDeposit(self._wake)
         self._store: Store | None = None
         self._jobs: JobKeeper | None = None
+        self._series: SeriesKeeper | None = None
         self._database = threading.RLock()  # the store is used by the depositing thread and by `opening`
         self._oldest: dict[Account, int] = {}  # the oldest number that each producer may still send
         self._handed = Progress()  # by what this process was given
@@ -112,7 +114,6 @@ class Deposit:
         self._retry_at_s = 0.0
         self._failures = 0
         self._tidy_at_s = 0.0
-        self._roll_up_at_s = 0.0
         self._committed = Committed()
         self._random = random.Random()  # noqa: S311 - no secret
         self._closing = threading.Event()
@@ -127,8 +128,17 @@ class Deposit:
             self._wake.notify()
         self._thread.join()
         self._disconnect()
-        if self._jobs is not None:
-            self._jobs.close()
+        for keeper in (self._jobs, self._series):
+            if keeper is not None:
+                keeper.close()
+
+    def finish(self) -> None:
+        """At the end: roll up the minute that is not over, too. What cannot be now is done by the next pipeline."""
+        try:
+            if self._series is not None:
+                self._series.finish()
+        except KarmanError as error:
+            log.warning("the last minute is not rolled up: %s", error)
 
     def hand_in(self, batch: Batch, oldest: int) -> Future[None]:
         """Keep a batch. `oldest`: the oldest number that its producer may still send again."""
@@ -211,7 +221,6 @@ class Deposit:
                 if self._drainable():
                     self._drain_one()
                 self._write_fleet()
-                self._roll_up_if_due()
                 self._tidy_if_due()
             except Exception as error:
                 log.exception("the deposit goes on")
@@ -303,6 +312,7 @@ class Deposit:
                 if store.flavour is Flavour.TIMESCALE:
                     upkeep.apply_policies(store.connection, self._settings, self._devices)
                     self._jobs = JobKeeper(self._dsn)
+                self._series = SeriesKeeper(self._dsn, store.flavour, self._settings)
             self._migrated = True
             self._store = store
         return self._store
@@ -350,17 +360,6 @@ class Deposit:
             log.warning("the database takes writes again")
             self._outage = None
             self._failures = 0
-
-    def _roll_up_if_due(self) -> None:
-        if self._outage is not None or time.monotonic() < self._roll_up_at_s or self._store is None:
-            return
-        self._roll_up_at_s = time.monotonic() + self._settings.roll_up_s
-        try:
-            with self._database:
-                store = self._connected()
-                upkeep.roll_up(store.connection, store.flavour, store.partitions)
-        except StorageError as error:
-            self._fail(error)
 
     def _tidy_if_due(self) -> None:
         if self._outage is not None or time.monotonic() < self._tidy_at_s or self._store is None:

@@ -48,6 +48,10 @@ class DiscardActor:
         """What was handed in."""
         return {"accounts": self._accounts, "spooled": {}}
 
+    def stop(self) -> dict[str, Any]:
+        """At the end."""
+        return self.stats()
+
     def delays(self) -> dict[str, Counts]:
         """From a device's time to its arrival; nothing is committed here."""
         return {"received": self._received.counts, "committed": Delays().counts}

@@ -89,7 +89,7 @@ class Storage:
     indexed_devices: int = 200  # up to so many, cycles are indexed by device: see `upkeep.index_cycles`
     columnstore_after_s: float = 2 * 3600.0  # late rows and a drained spool go into rowstore, which is cheaper
     spool_bytes: int = 8 << 30  # 6 hours of 30 devices: 12.7 kB a second and device
-    roll_up_s: float = 10.0  # plain PostgreSQL: how often minutes and hours are computed from the seconds
+    roll_up_s: float = 10.0  # plain PostgreSQL: how often minutes that are over, and their hours, are looked for
     tidy_s: float = 600.0  # how often partitions are made ahead and dropped, and the ledger is pruned
 
 

@@ -9,16 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import psycopg
+import pyarrow as pa
 import pytest
 
 from pipeline.adapters import deposit as module
 from pipeline.adapters.deposit import Deposit
 from pipeline.adapters.spool import Spool
+from pipeline.adapters.timescale.schema import Flavour, flavour_of
 from pipeline.core.balance import balance
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.envelope import pack
-from pipeline.core.model import Batch, Drop, Tally, merged, total, without_rows
+from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, Batch, Drop, Tally, merged, total, without_rows
 from tests.integration.batches import START_US, batch, cycles
 from tests.integration.proxy import Proxy
 
@@ -105,6 +107,20 @@ def test_a_thousand_batches_through_two_hundred_cuts_are_stored_once(
     )
     assert rows_of(database) == (12 * number, 12 * number, 12 * number)
     assert total(deposit.stats()["accounts"].values()).delivered == 4 * number
+
+
+def test_the_minute_that_goes_on_is_rolled_up_at_the_end(database: str, keeper: Callable[..., Deposit]) -> None:
+    deposit = keeper(database, replace(Storage(), roll_up_s=0.01))
+    now = small(0)
+    recent = pa.array([time.time_ns() // 1000] * now.cycles.num_rows).view(TIMESTAMP)
+    deposit.hand_in(replace(now, cycles=now.cycles.set_column(0, CYCLE_SCHEMA.field("time"), recent)), 0).result(20)
+    deposit.hand_in(small(1), 0).result(20)  # it has had its turn since
+    with psycopg.connect(database, autocommit=True) as connection:
+        if flavour_of(connection) is not Flavour.PLAIN:
+            pytest.skip("TimescaleDB's aggregates do it")
+        deposit.finish()
+        left = "SELECT (SELECT count(*) FROM rollup_due), (SELECT count(*) FROM power_1m)"
+        assert connection.execute(left).fetchone() == (0, 6)
 
 
 def test_an_outage_goes_to_disk_survives_a_restart_and_drains_beside_live_data(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psycopg
@@ -14,7 +16,7 @@ from pipeline.adapters.timescale import upkeep
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.model import QUANTITIES, Batch, Tally
-from tests.integration.batches import cycles, spectra
+from tests.integration.batches import START_US, batch, cycles, spectra
 
 FROM_ROWS = "SELECT date_trunc('second', time), device_id, stream_id, count(*), " + ", ".join(
     f"count({column}) FILTER (WHERE {known}), coalesce(sum({column}::float8) FILTER (WHERE {known}), 0),"
@@ -73,6 +75,34 @@ def test_whole_seconds_in_order_need_no_merge(database: str) -> None:
             store.write([Batch("p", 1, number, {"rack1-pdu2": Tally(rows=rows.num_rows)}, rows, spectra([]))])
         assert store.rollups.merges == 1  # that of a device not known yet
         assert store.connection.execute("SELECT min(row_count), count(*) FROM power_1s").fetchone() == (60, 15)
+
+
+def test_a_minute_is_computed_when_it_is_over(filled: Store) -> None:
+    if filled.flavour is not Flavour.PLAIN:
+        pytest.skip("TimescaleDB's aggregates do it")
+    over_us = START_US // 60_000_000 * 60_000_000 + 60_000_000
+    for at_us, minutes in ((over_us - 1, 0), (over_us, 1), (over_us, 0)):
+        assert upkeep.roll_up(filled.connection, filled.flavour, filled.partitions, at_us) == minutes
+
+
+def test_seconds_that_are_just_being_stored_are_in_their_minute(database: str) -> None:
+    with contextlib.closing(Store(database)) as store, psycopg.connect(database) as other:
+        if store.flavour is not Flavour.PLAIN:
+            pytest.skip("TimescaleDB's aggregates do it")
+        store.write([batch(0, cycles(20))])  # its minute is on the list
+        with ThreadPoolExecutor(1) as pool:
+            with store.connection.transaction():
+                store.write([batch(1, cycles(20, first=20))])
+                rolled_up = pool.submit(upkeep.roll_up, other, Flavour.PLAIN, upkeep.Partitions())
+                time.sleep(0.3)
+            assert rolled_up.result(20) == 1
+        seconds, minutes, due = (
+            "(SELECT sum(row_count) FROM power_1s)",
+            "(SELECT sum(row_count) FROM power_1m)",
+            "count(*)",
+        )
+        told = store.connection.execute(f"SELECT {seconds}, {minutes}, {due} FROM rollup_due").fetchone()
+        assert told == (120, 120, 0)
 
 
 def test_minutes_and_hours_equal_the_seconds(filled: Store, database: str) -> None:

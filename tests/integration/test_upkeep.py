@@ -59,6 +59,62 @@ def test_partitions_are_made_ahead_and_dropped_when_all_their_rows_are_too_old(s
     assert len(store.partitions.tidy(connection, settings, first + 3 * HOUR_US + 1)) == 1
 
 
+def growing(store: Store, number: int) -> None:
+    """Store two parts of the index by time, and let the server count their rows."""
+    rows = cycles(6000, first=6000 * number)
+    store.write([Batch("p", 1, number, {"rack1-pdu2": Tally(rows=rows.num_rows)}, rows, spectra([]))])
+    store.connection.execute("SELECT pg_stat_force_next_flush()")
+    store.connection.commit()
+
+
+def unknown_parts(store: Store, index: str) -> int:
+    """How many parts an index did not know of; afterwards it does."""
+    (parts,) = store.connection.execute("SELECT brin_summarize_new_values(%s::regclass)", [index]).fetchone() or (0,)
+    store.connection.commit()
+    return int(parts)
+
+
+def test_the_indexes_by_time_know_what_was_stored_since_the_last_time(store: Store) -> None:
+    summaries = upkeep.Summaries()
+    growing(store, 0)
+    assert summaries.renew(store.connection) == []  # what was there before is not looked through
+    growing(store, 1)
+    renewed = summaries.renew(store.connection)
+    of_cycles = [name for name in renewed if "spectrum" not in name and "power" not in name and "fleet" not in name]
+    assert len(of_cycles) == 1
+    assert unknown_parts(store, of_cycles[0]) == 0
+    growing(store, 2)
+    assert unknown_parts(store, of_cycles[0]) >= 1  # PostgreSQL itself does not do it
+    assert summaries.renew(store.connection) == renewed
+    assert summaries.renew(store.connection) == []
+
+
+def test_a_table_that_is_busy_keeps_nobody_waiting_and_is_looked_at_again(store: Store) -> None:
+    summaries = upkeep.Summaries()
+    summaries.renew(store.connection)
+    growing(store, 0)
+    dsn = store.connection.info.dsn
+    growing_tables = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'cycle'::regclass"
+    with psycopg.connect(dsn) as other:
+        for (table,) in other.execute(growing_tables).fetchall():
+            other.execute(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")
+        meanwhile = summaries.renew(store.connection)
+    afterwards = summaries.renew(store.connection)
+    assert meanwhile
+    assert len(afterwards) == 1
+    assert not set(afterwards) & set(meanwhile)
+
+
+def test_cycles_are_not_vacuumed_for_having_been_added(store: Store) -> None:
+    store.write([batch(0, cycles(20))])
+    options = store.connection.execute(
+        "SELECT DISTINCT reloptions FROM pg_class c JOIN pg_inherits h ON h.inhrelid = c.oid"
+        " WHERE h.inhparent IN ('cycle'::regclass, 'spectrum'::regclass)"
+    ).fetchall()
+    assert len(options) == 1
+    assert "autovacuum_vacuum_insert_threshold=-1" in options[0][0]
+
+
 def test_small_pipelines_index_cycles_by_device_and_large_ones_do_not(store: Store) -> None:
     for devices, wanted in ((200, 1), (201, 0), (1, 1)):
         upkeep.index_cycles(store.connection, Storage(), devices)

@@ -9,17 +9,14 @@ Must not know: what the jobs do.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 import time
 from typing import Final
 
 import psycopg
 
-from pipeline.adapters.timescale.connection import connect, translated
+from pipeline.adapters.timescale.beside import Beside
 from pipeline.adapters.timescale.upkeep import PARTITION_S
-from pipeline.core.errors import KarmanError
 
 log = logging.getLogger(__name__)
 
@@ -47,48 +44,21 @@ class JobKeeper:
 
     def __init__(self, dsn: str) -> None:
         self.failing = 0  # jobs at which the scheduler fails
-        self._dsn = dsn
-        self._connection: psycopg.Connection | None = None
         self._due_s: dict[int, float] = {}
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs", daemon=True)
-        self._thread.start()
+        self._beside = Beside(dsn, "jobs", LOOK_S, self._look)
 
     def close(self) -> None:
         """Look no more; a job that is being run is broken off."""
-        self._closing.set()
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.cancel_safe(timeout=1.0)
-        self._thread.join()
+        self._beside.close()
 
-    def _run(self) -> None:
-        while not self._closing.wait(LOOK_S):
-            try:
-                with translated():
-                    self._look()
-            except KarmanError as error:  # the deposit says it where the database is away
-                log.info("the jobs were not looked after: %s", error)
-                self._disconnect()
-        self._disconnect()
-
-    def _look(self) -> None:
-        if self._connection is None:
-            self._connection = connect(self._dsn)
-            self._connection.autocommit = True
-            self._connection.execute("SET statement_timeout = 0")
-        if self._connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone() != (True,):
+    def _look(self, connection: psycopg.Connection) -> None:
+        if connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone() != (True,):
             return
-        found = failing(self._connection)
+        found = failing(connection)
         if found and not self.failing:
             log.warning("the database fails at %d of its jobs (%s): they are run from here", len(found), found[0][2])
         self.failing = len(found)
         for job, every_s, _ in found:
-            if self._due_s.get(job, 0.0) <= time.monotonic() and not self._closing.is_set():
+            if self._due_s.get(job, 0.0) <= time.monotonic() and not self._beside.closing:
                 self._due_s[job] = time.monotonic() + every_s
-                self._connection.execute("CALL run_job(%s)", [job])
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+                connection.execute("CALL run_job(%s)", [job])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.adapters.timescale.copying import copy_into
 from pipeline.adapters.timescale.schema import Flavour
-from pipeline.adapters.timescale.statements import MERGE, NOTE_DUE, ROLLUP_COLUMNS, STAGE
+from pipeline.adapters.timescale.statements import HOLD_DUE, MERGE, NOTE_DUE, ROLLUP_COLUMNS, STAGE
 
 MERGES_A_TRUNCATE: Final = 64
 EMPTY_STAGE: Final = "DELETE FROM rollup_stage"
@@ -51,7 +51,9 @@ class Rollups:
         if others:
             self._merge(others)
         if self._flavour is Flavour.PLAIN:
-            self._connection.execute(NOTE_DUE, [np.unique(time_us // _MINUTE_US * 60).tolist()])
+            minutes = [np.unique(time_us // _MINUTE_US * 60).tolist()]
+            while self._connection.execute(HOLD_DUE, minutes).rowcount < len(minutes[0]):
+                self._connection.execute(NOTE_DUE, minutes)
 
     def _are_new(self, device: NDArray[np.int32], time_us: NDArray[np.int64]) -> NDArray[np.bool_]:
         missing = int(device.max()) + 1 - len(self._newest_us)

@@ -27,6 +27,24 @@ PARTITION_S: Final = {
     "power_1h": 360 * DAY_S,
     "fleet_1s": DAY_S,
 }
+# What a partition is made with. A second is merged into some times before it is over: leave it room on its page. Rows
+# that only come and go with their partition are never vacuumed: that would write each of their pages twice.
+_PARTITION_OPTIONS: Final = {
+    "power_1s": " WITH (fillfactor = 60)",
+    "cycle": " WITH (autovacuum_vacuum_insert_threshold = -1)",
+    "spectrum": " WITH (autovacuum_vacuum_insert_threshold = -1)",
+}
+# Of a partition's index by time; see `Summaries`. Beside its rows, a part costs 0.3 ms to sum up: so it is of 1 MiB.
+_OWN_SUMMARIES: Final = "ALTER INDEX {0} SET (autosummarize = off, pages_per_range = 128); REINDEX INDEX {0}"
+_SUMMED_UP: Final = ("cycle", "spectrum", "power_1s", "fleet_1s")  # the others grow by a page a minute
+_GROWING: Final = """
+    SELECT i.indexrelid::regclass::text, pg_stat_get_tuples_inserted(h.inhrelid)
+    FROM pg_inherits h
+    JOIN pg_index i ON i.indrelid = h.inhrelid
+    JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_am a ON a.oid = c.relam
+    WHERE a.amname = 'brin' AND h.inhparent = ANY (%s::regclass[])
+"""
 CYCLE_BYTES_PER_DEVICE_S: Final = 21_000  # 180 rows a second of 118 bytes: one hour of a device is 76 MB
 _CHUNKS_S: Final = (900, HOUR_S, 6 * HOUR_S, DAY_S)
 _TIDY_LOCK: Final = 0x74696479
@@ -125,16 +143,18 @@ class Partitions:
                 continue
             try:
                 with connection.transaction():
+                    is_new = connection.execute("SELECT to_regclass(%s) IS NULL", [name]).fetchone() == (True,)
                     connection.execute(
                         sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({}){}").format(
                             sql.Identifier(name),
                             sql.Identifier(table),
                             sql.Literal(start),
                             sql.Literal(start + timedelta(seconds=length)),
-                            # A second is merged into some times before it is over: leave it room on its page.
-                            sql.SQL(" WITH (fillfactor = 60)" if table == "power_1s" else ""),
+                            sql.SQL(_PARTITION_OPTIONS.get(table, "")),
                         )
                     )
+                    if is_new:
+                        connection.execute(sql.SQL(_OWN_SUMMARIES).format(sql.Identifier(f"{name}_time_idx")))
             except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
                 pass  # another writer was faster
             except psycopg.errors.UndefinedTable:
@@ -164,25 +184,70 @@ class Partitions:
         return dropped
 
 
-def roll_up(connection: psycopg.Connection, flavour: Flavour, partitions: Partitions) -> int:
+class Summaries:
+    """Sees that the indexes by time (BRIN) know what was stored: who asks for some seconds reads all that they do not.
+
+    PostgreSQL would do that by itself, but for no more than 256 parts of all tables a minute, and it would log each of
+    the others together with the whole statement that filled it: a hundred devices fill 140 MiB a minute.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, int] | None = None  # stored in a partition or chunk, by its index
+
+    def renew(self, connection: psycopg.Connection) -> list[str]:
+        """Bring the indexes up to date whose tables have grown since the last time. Returns their names.
+
+        The first time only counts. One whose table is busy is left until the next time. Outside any transaction.
+        """
+        before = self._rows
+        rows: dict[str, int] = dict(connection.execute(_GROWING, [list(_SUMMED_UP)]).fetchall())
+        connection.commit()
+        self._rows = rows
+        renewed: list[str] = []
+        if before is None:  # who begins does not read what has long been there
+            return renewed
+        for name in [name for name, count in rows.items() if count > before.get(name, 0)]:
+            try:
+                with connection.transaction():
+                    connection.execute("SET LOCAL lock_timeout = '100ms'")
+                    connection.execute("SELECT brin_summarize_new_values(%s::regclass)", [name])
+                renewed.append(name)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
+                rows[name] = before.get(name, 0)
+        return renewed
+
+
+def roll_up(
+    connection: psycopg.Connection, flavour: Flavour, partitions: Partitions, over_us: int | None = None
+) -> int:
     """Compute anew the minutes and hours whose seconds have changed, on plain PostgreSQL. Returns how many minutes.
 
-    Taking a minute off the list and computing it are one transaction; a second that is merged meanwhile puts its minute
-    on the list again.
+    Taking a minute off the list and computing it are one transaction, which waits for those that have stored seconds of
+    it; a second that comes meanwhile waits until it is over, and puts its minute on the list again.
+
+    Args:
+        over_us: only minutes that were over by then. One that goes on would be computed again and again.
     """
     if flavour is not Flavour.PLAIN:
         return 0
     with translated():
         with connection.transaction():
-            due = [minute for (minute,) in connection.execute("SELECT minute FROM rollup_due ORDER BY 1 LIMIT 1440")]
+            newest = None if over_us is None else datetime.fromtimestamp(over_us / 1e6, UTC) - timedelta(minutes=1)
+            due = [
+                minute
+                for (minute,) in connection.execute(
+                    "SELECT minute FROM rollup_due WHERE minute <= coalesce(%s, minute) ORDER BY 1 LIMIT 1440", [newest]
+                )
+            ]
         for table in ("power_1m", "power_1h"):
             for minute in due:
                 at_us = int(minute.timestamp()) * 1_000_000
                 partitions.ensure(connection, table, at_us, at_us)
         if due:
             with connection.transaction():
-                connection.execute("DELETE FROM rollup_due WHERE minute = ANY(%s)", [due])
-                for statement in RECOMPUTE:
+                taken = connection.execute("DELETE FROM rollup_due WHERE minute = ANY(%s) RETURNING minute", [due])
+                due = [minute for (minute,) in taken]  # not those that another writer has taken meanwhile
+                for statement in RECOMPUTE if due else ():
                     connection.execute(statement.encode(), {"minutes": due})
     return len(due)
 

@@ -92,6 +92,7 @@ def run(load: Load, dsn: str) -> Loaded:
             time.time_ns() // 1000,
             http_port=_free_port(),
             devices_per_actor=load.devices_per_actor,
+            store_shards=load.store_shards if load.store else 1,
         )
         others = {GENERATOR: generator.pid}
         if load.store:
@@ -120,13 +121,13 @@ def run(load: Load, dsn: str) -> Loaded:
 def _look(config: PipelineConfig, others: Mapping[str, int]) -> _Moment:
     ingests = [launch.ask(name, "stats") for name in topology.ingest_names(config)]
     seen = [launch.ask(topology.aggregator_name(channel), "delays") for channel in CHANNELS]
-    stored = launch.ask(topology.STORE, "delays")
+    stored = [launch.ask(name, "delays") for name in topology.store_names(config)]
     return _Moment(
         time.monotonic(),
         usage(others),
         sum(ingest["counted"].received for ingest in ingests),
         sum(queue.calls for ingest in ingests for queue in ingest["queues"]),
-        {"aggregated": sum(seen), **stored},
+        {"aggregated": sum(seen), **{name: sum(each[name] for each in stored) for name in stored[0]}},
     )
 
 

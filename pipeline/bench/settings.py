@@ -21,3 +21,4 @@ class Load:
     rate_hz: float = 60.0
     both_channels: bool = True
     store: bool = True  # into a database; else batches are counted and let go
+    store_shards: int = 1  # writers to the database

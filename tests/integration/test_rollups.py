@@ -94,7 +94,9 @@ def test_seconds_that_are_just_being_stored_are_in_their_minute(database: str) -
             with store.connection.transaction():
                 store.write([batch(1, cycles(20, first=20))])
                 rolled_up = pool.submit(upkeep.roll_up, other, Flavour.PLAIN, upkeep.Partitions())
-                time.sleep(0.3)
+                waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                while not rolled_up.done() and store.connection.execute(waits).fetchone() == (0,):
+                    time.sleep(0.01)
             assert rolled_up.result(20) == 1
         seconds, minutes, due = (
             "(SELECT sum(row_count) FROM power_1s)",

@@ -51,10 +51,12 @@ class Beside:
     def close(self) -> None:
         """Look no more; what is being done is broken off."""
         self._closing.set()
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.cancel_safe(timeout=1.0)
-        self._thread.join()
+        while self._thread.is_alive():  # again: there may be a next statement
+            connection = self._connection
+            if connection is not None:
+                with contextlib.suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=1.0)
+            self._thread.join(0.2)
 
     def _run(self) -> None:
         while not self._closing.wait(self._every_s):

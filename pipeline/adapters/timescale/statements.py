@@ -62,6 +62,7 @@ NOTE_DUE: Final = (  # parameter: starts of minutes, seconds since the epoch
 )
 # Keeps a minute on the list until our seconds are committed: who takes it off would compute it without them.
 HOLD_DUE: Final = (
-    "SELECT 1 FROM rollup_due WHERE minute IN (SELECT to_timestamp(m) FROM unnest(%s::bigint[]) AS m) FOR KEY SHARE"
+    "SELECT 1 FROM rollup_due WHERE minute IN (SELECT to_timestamp(m) FROM unnest(%s::bigint[]) AS m)"
+    " ORDER BY minute FOR KEY SHARE"
 )
 RECOMPUTE: Final = (_recompute("power_1m", "power_1s", "minute"), _recompute("power_1h", "power_1m", "hour"))

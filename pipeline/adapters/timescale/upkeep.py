@@ -5,6 +5,7 @@ Must not know: what is written, clocks (`now_us` comes in).
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,6 +16,8 @@ from pipeline.adapters.timescale.connection import translated
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.statements import RECOMPUTE
 from pipeline.core.config import Storage
+
+log = logging.getLogger(__name__)
 
 HOUR_S: Final = 3600
 DAY_S: Final = 24 * HOUR_S
@@ -36,6 +39,13 @@ _PARTITION_OPTIONS: Final = {
 }
 # Of a partition's index by time; see `Summaries`. Beside its rows, a part costs 0.3 ms to sum up: so it is of 1 MiB.
 _OWN_SUMMARIES: Final = "ALTER INDEX {0} SET (autosummarize = off, pages_per_range = 128); REINDEX INDEX {0}"
+_BY_TIME: Final = """
+    SELECT c.relname
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_am a ON a.oid = c.relam
+    WHERE a.amname = 'brin' AND i.indrelid = to_regclass(%s)
+"""
 _SUMMED_UP: Final = ("cycle", "spectrum", "power_1s", "fleet_1s")  # the others grow by a page a minute
 _GROWING: Final = """
     SELECT i.indexrelid::regclass::text, pg_stat_get_tuples_inserted(h.inhrelid)
@@ -45,6 +55,7 @@ _GROWING: Final = """
     JOIN pg_am a ON a.oid = c.relam
     WHERE a.amname = 'brin' AND h.inhparent = ANY (%s::regclass[])
 """
+MINUTES_TOGETHER: Final = 3  # rolled up in a transaction: a minute of a thousand devices takes a second or more
 CYCLE_BYTES_PER_DEVICE_S: Final = 21_000  # 180 rows a second of 118 bytes: one hour of a device is 76 MB
 _CHUNKS_S: Final = (900, HOUR_S, 6 * HOUR_S, DAY_S)
 _TIDY_LOCK: Final = 0x74696479
@@ -153,8 +164,8 @@ class Partitions:
                             sql.SQL(_PARTITION_OPTIONS.get(table, "")),
                         )
                     )
-                    if is_new:
-                        connection.execute(sql.SQL(_OWN_SUMMARIES).format(sql.Identifier(f"{name}_time_idx")))
+                    for (index,) in connection.execute(_BY_TIME, [name]).fetchall() if is_new else ():
+                        connection.execute(sql.SQL(_OWN_SUMMARIES).format(sql.Identifier(index)))
             except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
                 pass  # another writer was faster
             except psycopg.errors.UndefinedTable:
@@ -199,21 +210,25 @@ class Summaries:
 
         The first time only counts. One whose table is busy is left until the next time. Outside any transaction.
         """
-        before = self._rows
         rows: dict[str, int] = dict(connection.execute(_GROWING, [list(_SUMMED_UP)]).fetchall())
         connection.commit()
-        self._rows = rows
         renewed: list[str] = []
-        if before is None:  # who begins does not read what has long been there
+        if self._rows is None:  # who begins does not read what has long been there
+            self._rows = rows
             return renewed
-        for name in [name for name, count in rows.items() if count > before.get(name, 0)]:
+        self._rows = known = {name: self._rows.get(name, 0) for name in rows}
+        for name in [name for name, count in rows.items() if count > known[name]]:
             try:
                 with connection.transaction():
                     connection.execute("SET LOCAL lock_timeout = '100ms'")
                     connection.execute("SELECT brin_summarize_new_values(%s::regclass)", [name])
+            except psycopg.Error as error:  # busy, or dropped meanwhile
+                if connection.broken or isinstance(error, psycopg.errors.QueryCanceled):
+                    raise
+                log.info("%s is left until the next time: %s", name, error)
+            else:
+                known[name] = rows[name]
                 renewed.append(name)
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled):
-                rows[name] = before.get(name, 0)
         return renewed
 
 
@@ -230,26 +245,32 @@ def roll_up(
     """
     if flavour is not Flavour.PLAIN:
         return 0
+    newest = None if over_us is None else datetime.fromtimestamp(over_us / 1e6, UTC) - timedelta(minutes=1)
+    rolled_up = 0
     with translated():
-        with connection.transaction():
-            newest = None if over_us is None else datetime.fromtimestamp(over_us / 1e6, UTC) - timedelta(minutes=1)
-            due = [
-                minute
-                for (minute,) in connection.execute(
-                    "SELECT minute FROM rollup_due WHERE minute <= coalesce(%s, minute) ORDER BY 1 LIMIT 1440", [newest]
-                )
-            ]
-        for table in ("power_1m", "power_1h"):
-            for minute in due:
-                at_us = int(minute.timestamp()) * 1_000_000
-                partitions.ensure(connection, table, at_us, at_us)
-        if due:
-            with connection.transaction():
-                taken = connection.execute("DELETE FROM rollup_due WHERE minute = ANY(%s) RETURNING minute", [due])
-                due = [minute for (minute,) in taken]  # not those that another writer has taken meanwhile
-                for statement in RECOMPUTE if due else ():
-                    connection.execute(statement.encode(), {"minutes": due})
-    return len(due)
+        while taken := _roll_up_some(connection, partitions, newest):
+            rolled_up += taken
+    return rolled_up
+
+
+def _roll_up_some(connection: psycopg.Connection, partitions: Partitions, newest: datetime | None) -> int:
+    """The oldest few, in a transaction: who stores seconds of one of them waits for it."""
+    due = "SELECT minute FROM rollup_due WHERE minute <= coalesce(%s, minute) ORDER BY minute LIMIT %s"
+    with connection.transaction():
+        minutes = [minute for (minute,) in connection.execute(due, [newest, MINUTES_TOGETHER])]
+    for table in ("power_1m", "power_1h"):
+        for minute in minutes:
+            at_us = int(minute.timestamp()) * 1_000_000
+            partitions.ensure(connection, table, at_us, at_us)
+    with connection.transaction():
+        ours = "SELECT minute FROM rollup_due WHERE minute = ANY(%s) ORDER BY minute FOR UPDATE"
+        taken = [
+            minute for (minute,) in connection.execute(ours, [minutes])
+        ]  # what no other writer has taken meanwhile
+        connection.execute("DELETE FROM rollup_due WHERE minute = ANY(%s)", [taken])
+        for statement in RECOMPUTE if taken else ():
+            connection.execute(statement.encode(), {"minutes": taken})
+    return len(minutes)
 
 
 def prune_gaps(connection: psycopg.Connection, settings: Storage, now_us: int) -> None:

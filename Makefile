@@ -46,7 +46,7 @@ bench: install  ## measure this machine
 	$(BIN)/karman bench $(ARGS)
 
 measure: $(VENV)/.dev  ## measure docs/performance anew: 35 minutes on a quiet machine
-	$(BIN)/karman bench load --devices 1000 --seconds 300 --output docs/performance/load.json
+	$(BIN)/karman bench load --devices 1000 --seconds 300 --store-shards 2 --output docs/performance/load.json
 	$(BIN)/karman bench load --devices 100 --seconds 600 --no-alone --output docs/performance/flat.json
 	$(BIN)/karman bench load --devices 1 --rate 100000 --no-store --no-alone --output docs/performance/one.json
 	$(BIN)/karman bench growth --output docs/performance/growth.json

@@ -157,7 +157,7 @@ class IngestActor:
         limits = self._limits
         pace = rhythm(len(board.current(self._config).config.devices), limits)
         addresses = {name: _address(device) for name, device in self._devices.items()}
-        self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
+        self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys, pace.gather_bytes)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()
@@ -175,7 +175,7 @@ class IngestActor:
             if self._sending is not None:
                 if now_s >= next_cut_s:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
-                    self._sending.cut()
+                    self._sending.cut(pace.whole_seconds)
                 self._sending.pump()
             if now_s >= next_watch_s:
                 next_watch_s = now_s + 1.0
@@ -258,6 +258,7 @@ class IngestActor:
 
     def _hand_on(self, sending: Sending, subscriber: link.Subscriber) -> bool:
         """Hand on all that was heard; whether the receivers have acknowledged it."""
+        subscriber.hurry()
         for _ in range(2):  # the second time what came in meanwhile
             arrivals = Arrivals()
             for received in subscriber.receive(0.0):

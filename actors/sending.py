@@ -97,9 +97,9 @@ class Sending:
         if arrivals:
             self._offer(self._take(arrivals, recent))
 
-    def cut(self) -> None:
-        """Hand to the store what was taken since the last cut."""
-        batch = self.intake.cut(self._producer, self.epoch, self._store.outbox.next_number)
+    def cut(self, whole_seconds: bool = False) -> None:
+        """Hand to the store what was taken since the last cut, or only the seconds of it that are over."""
+        batch = self.intake.cut(self._producer, self.epoch, self._store.outbox.next_number, whole_seconds)
         if batch is not None and not self._store.offer(pack(batch)):
             self.intake.give_up(batch)
 

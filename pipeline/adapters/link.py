@@ -10,8 +10,10 @@ Must not know: what a payload holds.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import select
+import socket as sockets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +58,7 @@ _FAILURES: Final = {  # of a handshake, where we have the device's key; which on
 }
 _NO_KEY: Final = "does the device encrypt? then it needs a server_key in the fleet file"
 _FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}  # ZeroMQ does not try again
+QUIET_S: Final = 1.0  # a device that was not heard for so long gathers no more: what it sent last comes in
 _UNSUBSCRIBE, _SUBSCRIBE = b"\0", b"\1"
 TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand
 _ZERO_COPY_RECV: Final = 10  # ZMQ_ZERO_COPY_RECV, for which pyzmq has no name
@@ -114,6 +117,18 @@ class _Link:
     socket: zmq.SyncSocket
     monitor: zmq.SyncSocket
     state: LinkState
+    connection: int | None = None  # ZeroMQ's descriptor of it
+    gathers: bool = False
+
+    def gather(self, size: int) -> None:
+        """Let the system tell ZeroMQ of what has arrived once it is so many bytes; 1: at once, of what is there too."""
+        self.gathers = size > 1
+        if self.connection is None or not self.state.endpoint.startswith("tcp:"):
+            return
+        with contextlib.suppress(OSError), sockets.socket(fileno=os.dup(self.connection)) as connection:
+            # ZeroMQ may have closed it meanwhile, and something else have its number.
+            if connection.getpeername()[1] == int(self.state.endpoint.rpartition(":")[2]):
+                connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, size)
 
     def close(self) -> None:
         """Close both; a monitor is asked for before its socket goes."""
@@ -130,10 +145,18 @@ class Subscriber:
     Args:
         addresses: by device name; the order gives the device indices.
         rest_s: at least so long between two looks. Longer finds more messages at a time, which costs less each.
+        gather_bytes: of a device that sends, its TCP connection is read once so much is there: a system call for many
+            messages instead of one for each. `watch` sees to it, and that nothing stays there when a device is quiet.
         keys: our own, towards devices that encrypt; without, a pair that is made for now.
     """
 
-    def __init__(self, addresses: Mapping[str, Address], rest_s: float = 0.0, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        addresses: Mapping[str, Address],
+        rest_s: float = 0.0,
+        keys: Keys | None = None,
+        gather_bytes: int = 1,
+    ) -> None:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
         # Else each message that waits keeps what it was read into, 9 kB in memory; copying it costs less.
@@ -142,6 +165,7 @@ class Subscriber:
         self._fds: dict[str, int] = {}
         self.states: dict[str, LinkState] = {}
         self._rest_s = rest_s
+        self._gather_bytes = gather_bytes
         self._keys = keys or new_pair()
         self._ready = select.epoll()
         self._by_fd: dict[int, _Link] = {}
@@ -226,20 +250,37 @@ class Subscriber:
             pass
         return payloads_of(taken, topic) if topic else [payload_of(parts, topic) for parts in taken]
 
+    def hurry(self) -> None:
+        """What the devices have sent comes in now, however little it is; until the next `watch`."""
+        for link in self._by_fd.values():
+            if link.gathers:
+                link.gather(1)
+
     def unsubscribe(self) -> None:
         """Ask the devices to send no more; what they have sent until they hear of it comes in."""
+        self._gather_bytes = 1
+        self.hurry()
         for link in self._by_fd.values():
             link.socket.send(_UNSUBSCRIBE + link.state.topic)
         self._unfinished.update(self._by_fd)  # a socket that was used no longer tells of what it holds
 
     def watch(self) -> None:
-        """Read the connection events since the last call into `states`, and connect anew where ZeroMQ does not."""
+        """Read the connection events since the last call into `states`, and connect anew where ZeroMQ does not.
+
+        To be called about once a second.
+        """
         now_s = time.monotonic()
         for link in self._by_fd.values():
             state = link.state
             with contextlib.suppress(zmq.Again):
                 while True:
-                    _note(recv_monitor_message(link.monitor, zmq.NOBLOCK)["event"], state, now_s)
+                    told = recv_monitor_message(link.monitor, zmq.NOBLOCK)
+                    if told["event"] == zmq.EVENT_CONNECTED:
+                        link.connection, link.gathers = told["value"], False
+                    _note(told["event"], state, now_s)
+            gathers = self._gather_bytes > 1 and state.connected and now_s - state.silent_since_s < QUIET_S
+            if gathers != link.gathers:
+                link.gather(self._gather_bytes if gathers else 1)
             if state.try_again_s is not None and now_s >= state.try_again_s:
                 state.try_again_s = None
                 with contextlib.suppress(zmq.ZMQError):

@@ -43,14 +43,21 @@ def _link(load: Load) -> Iterator[tuple[str, float]]:
     endpoints = {
         name: Address(endpoint, DEFAULT_TOPIC) for name, endpoint in zip(names, generator.endpoints, strict=True)
     }
-    subscriber = Subscriber(endpoints, rhythm(load.devices, Limits()).rest_s)
+    beat = rhythm(load.devices, Limits())
+    subscriber = Subscriber(endpoints, beat.rest_s, gather_bytes=beat.gather_bytes)
     try:
         generator.say(SECONDS)
         generator.answer()
         sent_s, received_s, count = usage({GENERATOR: generator.pid}).cpu_s[GENERATOR], time.process_time(), 0
         began_s = time.monotonic()
-        while time.monotonic() - began_s < SECONDS + 0.5:
+        watch_s = began_s
+        while (now_s := time.monotonic()) < began_s + SECONDS + 0.5:
             count += sum(len(received.payloads) for received in subscriber.receive(0.1))
+            if now_s >= began_s + SECONDS:
+                subscriber.hurry()
+            elif now_s >= watch_s:
+                watch_s = now_s + 1.0
+                subscriber.watch()
         received_s = time.process_time() - received_s
         sent_s = usage({GENERATOR: generator.pid}).cpu_s[GENERATOR] - sent_s
     finally:

@@ -68,6 +68,16 @@ class Counting:
         return (cut + since).tallies(self._devices)
 
     @property
+    def totals_cut(self) -> dict[str, Tally]:
+        """By device, in all up to the last cut."""
+        return self._counts[0].tallies(self._devices)
+
+    @property
+    def unusual(self) -> frozenset[str]:
+        """The devices of which anything rare was counted since the last cut."""
+        return frozenset(self._counts[1].rare)
+
+    @property
     def counted(self) -> Tally:
         """Over all devices, without what was counted before."""
         cut, since = self._counts
@@ -75,11 +85,16 @@ class Counting:
         counted = Tally(*both.common.sum(axis=1).tolist()) + total(both.rare.values()) - self._before
         return replace(counted, dropped={reason: count for reason, count in counted.dropped.items() if count})
 
-    def cut(self) -> dict[str, Tally]:
-        """What was counted since the last cut, by device; only of those of which there is something."""
+    def cut(self, waiting: NDArray[np.int64] | None = None) -> dict[str, Tally]:
+        """What was counted since the last cut, by device; only of those of which there is something.
+
+        `waiting`: received, delivered and rows that count with the next cut only, shape (3, devices).
+        """
         cut, since = self._counts
-        self._counts = cut + since, _Counts.none(len(self._devices))
-        tallies = since.tallies(self._devices).items()
+        later = _Counts.none(len(self._devices)) if waiting is None else _Counts(waiting, {})
+        counted = _Counts(since.common - later.common, since.rare)
+        self._counts = cut + counted, later
+        tallies = counted.tallies(self._devices).items()
         return {name: tally for name, tally in tallies if tally.received or name in since.rare}
 
     def give_back(self, tallies: Mapping[str, Tally], otherwise: Mapping[str, Tally]) -> None:

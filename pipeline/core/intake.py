@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,9 @@ from pipeline.core.continuity import Continuity, Position, Verdict
 from pipeline.core.counting import Counting
 from pipeline.core.keys import Key
 from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, Tally, without_rows
+from pipeline.core.rollup import SECOND_US
+
+_ALL: Final = np.iinfo(np.int64).max  # of ordinals: none comes after it
 
 
 class Arrival(NamedTuple):
@@ -172,9 +175,15 @@ class Intake:
         self._count(received, device[delivered], kept_cycles, kept_spectra, drops, cycle_verdict, spectrum_verdict)
         return kept_cycles
 
-    def cut(self, producer: str, epoch: int, number: int) -> Batch | None:
-        """The batch of everything since the last cut; None if nothing came in."""
-        tallies = self._counting.cut()
+    def cut(self, producer: str, epoch: int, number: int, whole_seconds: bool = False) -> Batch | None:
+        """The batch of everything since the last cut; None if nothing came in.
+
+        `whole_seconds`: what came of the second that a device has begun waits for the next cut.
+        """
+        last = self._last_of_whole_seconds() if whole_seconds else np.full(len(self._devices), _ALL)
+        cycles, self._cycles = _parted(self._cycles, last)
+        spectra, self._spectra = _parted(self._spectra, last)
+        tallies = self._counting.cut(self._counts_of([*self._cycles, *self._spectra]))
         if not tallies:
             return None
         batch = Batch(
@@ -182,18 +191,54 @@ class Intake:
             epoch,
             number,
             tallies,
-            concatenate(self._cycles, CYCLE_SCHEMA),
-            concatenate(self._spectra, SPECTRUM_SCHEMA),
+            concatenate(cycles, CYCLE_SCHEMA),
+            concatenate(spectra, SPECTRUM_SCHEMA),
             tuple(self._gaps),
-            self.totals,
+            self._counting.totals_cut,
         )
-        self._cycles, self._spectra, self._gaps = [], [], []
+        self._gaps = []
         return batch
 
     def give_up(self, batch: Batch) -> None:
         """There is no room for a batch: its counts and gaps go on with the next one, its messages as dropped."""
         self._gaps = [*batch.gaps, *self._gaps]
         self._counting.give_back(batch.tallies, without_rows(batch, Drop.OUTBOX_FULL).tallies)
+
+    def _last_of_whole_seconds(self) -> NDArray[np.int64]:
+        """By device, the ordinal of the last message before those of the second that it is in; _ALL where none wait.
+
+        A device that has sent nothing else waits no longer, nor one of which there is a gap or a drop to tell: that
+        and what stands around it are stored together, or are all heard anew.
+        """
+        last = np.full(len(self._devices), -1)
+        newest = np.empty(len(self._devices), np.int64)
+        rows = [
+            (
+                cycles.column("device").indices.to_numpy(),
+                cycles.column("time").view(pa.int64()).to_numpy() // SECOND_US,
+                cycles.column("message").to_numpy(),
+            )
+            for cycles in self._cycles
+        ]
+        for device, second, _ in rows:  # they stand in the order of their messages: of each device the last one holds
+            newest[device] = second
+        for device, second, message in rows:
+            whole = second != newest[device]
+            last[device[whole]] = message[whole]
+        unusual = self._counting.unusual
+        last[[name in unusual for name in self._devices]] = _ALL
+        last[last < 0] = _ALL
+        return last
+
+    def _counts_of(self, rows: Sequence[pa.RecordBatch]) -> NDArray[np.int64]:
+        """How many messages, delivered ones and rows of each device these are, shape (3, devices)."""
+        size = len(self._devices)
+        if not rows:
+            return np.zeros((3, size), np.int64)
+        device = np.concatenate([batch.column("device").indices.to_numpy() for batch in rows])
+        _, first = np.unique(np.concatenate([batch.column("message").to_numpy() for batch in rows]), return_index=True)
+        messages = np.bincount(device[first], minlength=size)
+        return np.stack([messages, messages, np.bincount(device, minlength=size)])
 
     def _judge(self, product: str, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdict]:
         verdict = self._continuity[product].observe(rows)
@@ -237,6 +282,20 @@ def concatenate(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Reco
         return batches[0]
     table = pa.Table.from_batches(batches, schema).unify_dictionaries().combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=schema)
+
+
+def _parted(
+    batches: Sequence[pa.RecordBatch], last: NDArray[np.int64]
+) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
+    """Rows up to the last message of their device, shape (devices,), and those after it."""
+    before, after = [], []
+    for batch in batches:
+        waits = batch.column("message").to_numpy() > last[batch.column("device").indices.to_numpy()]
+        if waits.any():
+            after.append(batch.filter(pa.array(waits)))
+            batch = batch.filter(pa.array(~waits))
+        before.append(batch)
+    return before, after
 
 
 def _sum_by_stream(gaps: Iterable[Gap]) -> dict[Key, int]:

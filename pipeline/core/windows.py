@@ -64,6 +64,11 @@ class RollingWindow:
         rank = np.arange(len(series)) - starts.repeat(counts)
         owners = series[starts]
         self._newest_us[owners] = np.maximum(self._newest_us[owners], np.maximum.reduceat(time_us, starts))
+        if counts.max() > self._time_us.shape[1]:  # of so many at once the window has left most behind already
+            inside = self._inside(series, time_us)
+            if not inside.all():
+                self.push(series[inside], time_us[inside], values[inside])
+                return
         if counts.max() > LARGEST_CAPACITY:  # of more than can be kept, the last
             kept = rank >= np.repeat(counts, counts) - LARGEST_CAPACITY
             self.overwritten += int((~kept & self._inside(series, time_us)).sum())

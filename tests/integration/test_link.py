@@ -16,9 +16,11 @@ from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.errors import InputError
 
 
-def gather(subscriber: link.Subscriber, count: int, limit: int = 20_000) -> list[tuple[int, bytes | None]]:
+def gather(
+    subscriber: link.Subscriber, count: int, limit: int = 20_000, deadline_s: float = 10.0
+) -> list[tuple[int, bytes | None]]:
     arrived: list[tuple[int, bytes | None]] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + deadline_s
     while len(arrived) < count and time.monotonic() < deadline:
         arrived += [(got.device, payload) for got in subscriber.receive(0.05, limit) for payload in got.payloads]
     return arrived
@@ -67,6 +69,57 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited 10 s"
         time.sleep(0.02)
+
+
+def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind() -> None:
+    (endpoint,) = link.free_endpoints(1)
+    publisher = link.Publisher([endpoint], "t")
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")}, gather_bytes=4096)
+
+    def send(*numbers: int) -> None:
+        for number in numbers:
+            publisher.send(b"%3d" % number + bytes(500))
+            time.sleep(0.005)
+
+    def come() -> list[int]:
+        return [int(payload[:3]) for _, payload in gather(subscriber, 100, deadline_s=0.3) if payload is not None]
+
+    def gathering() -> bool:
+        subscriber.watch()
+        return subscriber.states["d"].connected
+
+    try:
+        assert publisher.wait_for_subscribers(10)
+        until(gathering)
+        send(0, 1, 2)
+        assert come() == []
+        send(*range(3, 10))
+        assert come() == [*range(8)]  # so many are 4,096 bytes and more
+        subscriber.hurry()
+        assert come() == [8, 9]
+
+        subscriber.watch()
+        send(10, 11)
+        assert come() == []
+        time.sleep(link.QUIET_S)
+        subscriber.watch()  # it is quiet: what it sent last comes in
+        assert come() == [10, 11]
+
+        subscriber.watch()
+        send(12, 13)
+        assert come() == []
+        publisher.close()  # nor does a device that goes leave anything
+        assert come() == [12, 13]
+        publisher = link.Publisher([endpoint], "t")
+        assert publisher.wait_for_subscribers(10)
+        until(gathering)
+        send(14)
+        assert come() == []  # on a new connection as before
+        subscriber.unsubscribe()
+        assert come() == [14]
+    finally:
+        subscriber.close()
+        publisher.close()
 
 
 @pytest.mark.parametrize(("count", "rest_s", "limit"), [(2, 0.0, 20_000), (40, 0.01, 20_000), (3, 0.0, 2)])

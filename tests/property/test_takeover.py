@@ -25,7 +25,8 @@ SECOND_US = 1_000_000
 @st.composite
 def heard(draw: st.DrawFn) -> list[Arrival]:
     """What two devices send, in order: they lose, garble, begin anew, set their clocks back; one may send no time."""
-    state = {device: {"number": draw(st.integers(0, 1000)), "clock_us": START_US} for device in (0, 1)}
+    clock_us = START_US + draw(st.sampled_from([0, SECOND_US - 10 * PERIOD_US]))
+    state = {device: {"number": draw(st.integers(0, 1000)), "clock_us": clock_us} for device in (0, 1)}
     clockless = draw(st.sampled_from([None, 0, 1]))
     arrivals = []
     now_us = START_US
@@ -54,14 +55,15 @@ def heard(draw: st.DrawFn) -> list[Arrival]:
     return arrivals
 
 
-def run(intake: Intake, arrivals: list[Arrival], epoch: int, every: int) -> list[Batch]:
+def run(intake: Intake, arrivals: list[Arrival], epoch: int, every: int, whole: bool = False) -> list[Batch]:
     batches = []
     for start in range(0, len(arrivals), every):
         intake.take(Arrivals.of(arrivals[start : start + every]))
-        batch = intake.cut("ingest-0", epoch, len(batches))
+        batch = intake.cut("ingest-0", epoch, len(batches), whole_seconds=whole)
         if batch is not None:
             batches.append(batch)
-    return batches
+    last = intake.cut("ingest-0", epoch, len(batches))
+    return batches if last is None else [*batches, last]
 
 
 def stored(batches: list[Batch]) -> Counter[Any]:
@@ -78,12 +80,13 @@ def set_back(arrivals: list[Arrival]) -> bool:
 @given(heard(), st.data())
 def test_everything_is_stored_and_counted_once(arrivals: list[Arrival], data: st.DataObject) -> None:
     every = data.draw(st.integers(1, 8), "messages in a batch")
+    whole = data.draw(st.booleans(), "whole seconds")
     primary = Intake(DEVICES, decode, {})
-    batches = run(primary, arrivals, 1, every)
+    batches = run(primary, arrivals, 1, every, whole)
     reached = data.draw(st.integers(0, len(batches)), "batches that the store had taken when the primary died")
     died = data.draw(st.integers(min(reached * every, len(arrivals)), len(arrivals)), "messages heard until then")
     # A clock set back shows only beside the row at the position; else it would hide rows until it has caught up.
-    forgettable = 0 if set_back(arrivals) else min(reached * every, len(arrivals))
+    forgettable = 0 if set_back(arrivals) or whole else min(reached * every, len(arrivals))
     forgotten = data.draw(st.integers(0, forgettable), "messages no longer retained")
     skew_us = data.draw(st.integers(-SECOND_US // 4, SECOND_US // 4), "between the hosts' clocks")
 
@@ -99,7 +102,7 @@ def test_everything_is_stored_and_counted_once(arrivals: list[Arrival], data: st
     opening = Opening(2, positions, totals)
     following = what_follows(retention.arrivals(), decode, DEVICES, opening, since_us=1 << 62)
     successor = Intake(DEVICES, decode, positions, totals)
-    later = run(successor, following + here[died:], 2, every)
+    later = run(successor, following + here[died:], 2, every, whole)
     both = batches[:reached] + later
 
     undisturbed = run(Intake(DEVICES, decode, {}), arrivals, 1, max(len(arrivals), 1))

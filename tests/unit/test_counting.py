@@ -31,6 +31,21 @@ def test_a_cut_holds_what_came_since_the_last_one_and_totals_hold_all() -> None:
     assert counting.counted == total([*since.values(), Tally(1, 1, 3)])
 
 
+def test_what_waits_counts_with_the_next_cut() -> None:
+    counting = Counting(DEVICES, {"a": Tally(10, 10, 30)})
+    count(counting, 5, 1, 1, c=Tally(dropped={"empty": 1}))
+    assert counting.unusual == {"c"}
+    assert counting.cut(np.array([[2, 1, 0], [2, 1, 0], [6, 3, 0]])) == {
+        "a": Tally(3, 3, 9),
+        "c": Tally(1, 0, 0, dropped={"empty": 1}),
+    }
+    assert counting.unusual == frozenset()
+    assert (counting.totals_cut["a"], counting.totals["a"]) == (Tally(13, 13, 39), Tally(15, 15, 45))
+    assert counting.counted == Tally(7, 6, 18, dropped={"empty": 1})
+    assert counting.cut() == {"a": Tally(2, 2, 6), "b": Tally(1, 1, 3)}
+    assert counting.totals_cut == counting.totals
+
+
 def test_what_only_happened_is_cut_too() -> None:
     counting = Counting(DEVICES, {})
     counting.add(*np.zeros((3, 3), np.int64), [("b", Tally(resets=1)), ("b", Tally(missing=2))])

@@ -169,7 +169,7 @@ class Subscriber:
         self._keys = keys or new_pair()
         self._ready = select.epoll()
         self._by_fd: dict[int, _Link] = {}
-        self._unfinished: set[int] = set()  # descriptors of sockets that hold more than was taken
+        self._unfinished: dict[int, None] = {}  # descriptors of sockets that hold more than was taken, longest first
         for name, address in addresses.items():
             self.connect(name, address)
 
@@ -186,7 +186,7 @@ class Subscriber:
         fd = self._fds.pop(name)
         self.states = {known: state for known, state in self.states.items() if known != name}
         self._ready.unregister(fd)
-        self._unfinished.discard(fd)
+        self._unfinished.pop(fd, None)
         self._by_fd.pop(fd).close()
 
     def _open(self, index: int, state: LinkState) -> int:
@@ -207,7 +207,7 @@ class Subscriber:
             raise InputError(f"cannot connect to '{state.endpoint}': {error}") from error
         fd = int(socket.get(zmq.FD))
         self._by_fd[fd] = _Link(index, socket, monitor, state)
-        self._unfinished.add(fd)  # it may have told of something before we looked
+        self._unfinished[fd] = None  # it may have told of something before we looked
         self._ready.register(fd, select.EPOLLIN)
         return fd
 
@@ -220,11 +220,15 @@ class Subscriber:
         resting_s = min(self._rest_s, timeout_s)
         if resting_s > 0:
             time.sleep(resting_s)
-        ready = {fd for fd, _ in self._ready.poll(0 if self._unfinished else timeout_s - resting_s)} | self._unfinished
+        told = self._ready.poll(0 if self._unfinished else timeout_s - resting_s)
+        ready = [*self._unfinished, *(fd for fd, _ in told if fd not in self._unfinished)]
         self._unfinished.clear()
         now_s, now_us = time.monotonic(), time.time_ns() // 1000
         arrived = []
-        for fd in ready:
+        for turn, fd in enumerate(ready):
+            if limit <= 0:  # beyond it devices take turns
+                self._unfinished = {**dict.fromkeys(ready[turn:]), **self._unfinished}
+                break
             link = self._by_fd[fd]
             payloads = self._drain(fd, link.socket, link.state.topic, limit)
             if payloads:
@@ -235,9 +239,6 @@ class Subscriber:
 
     def _drain(self, fd: int, socket: zmq.SyncSocket, topic: bytes, limit: int) -> list[bytes | None]:
         """What a socket holds. Only when it says that there is no more will its descriptor tell of the next message."""
-        if limit <= 0:
-            self._unfinished.add(fd)
-            return []
         receive = socket.recv if topic else socket.recv_multipart  # any frame may begin with an empty topic
         taken: list[Any] = []
         try:
@@ -245,7 +246,7 @@ class Subscriber:
             if int(_get(socket, zmq.EVENTS)) & zmq.POLLIN:  # often one is all: asking costs less than an exception
                 while len(taken) < limit or _get(socket, zmq.RCVMORE):  # never between two frames of a message
                     taken.append(receive(zmq.NOBLOCK))
-                self._unfinished.add(fd)
+                self._unfinished[fd] = None
         except zmq.Again:
             pass
         return payloads_of(taken, topic) if topic else [payload_of(parts, topic) for parts in taken]
@@ -262,7 +263,7 @@ class Subscriber:
         self.hurry()
         for link in self._by_fd.values():
             link.socket.send(_UNSUBSCRIBE + link.state.topic)
-        self._unfinished.update(self._by_fd)  # a socket that was used no longer tells of what it holds
+        self._unfinished.update(dict.fromkeys(self._by_fd))  # a socket that was used no longer tells of what it holds
 
     def watch(self) -> None:
         """Read the connection events since the last call into `states`, and connect anew where ZeroMQ does not.

@@ -71,6 +71,26 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+def test_beyond_the_limit_devices_take_turns() -> None:
+    endpoints = link.free_endpoints(4)
+    publisher = link.Publisher(endpoints, "t")
+    subscriber = link.Subscriber({endpoint: link.Address(endpoint, "t") for endpoint in endpoints})
+    try:
+        assert publisher.wait_for_subscribers(10)
+        publisher.send(b"first")
+        assert len(gather(subscriber, 4)) == 4
+        heard: list[int] = []
+        for _ in range(8):  # each time there is more of every device than is taken
+            for _ in range(10):
+                publisher.send(b"more")
+            time.sleep(0.05)
+            heard += [received.device for received in subscriber.receive(1.0, limit=10)]
+        assert set(heard[:5]) == set(heard[-5:]) == set(range(4))
+    finally:
+        subscriber.close()
+        publisher.close()
+
+
 def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind() -> None:
     (endpoint,) = link.free_endpoints(1)
     publisher = link.Publisher([endpoint], "t")

@@ -10,9 +10,7 @@ from pipeline.core.rhythm import Rhythm, rhythm, until_beat_s
 
 def test_a_hundred_devices_get_the_shortest_waits_and_fewer_and_more_bounded_ones() -> None:
     limits = Limits()
-    assert rhythm(100, limits) == Rhythm(
-        0.0002, 1, 0.0504, limits.aggregator_flush_s, limits.store_flush_s, False, 1.0
-    )
+    assert rhythm(100, limits) == Rhythm(0.0002, 1, 0.0504, limits.aggregator_flush_s, limits.store_flush_s, False, 1.0)
     assert rhythm(1, limits) == rhythm(0, limits) == Rhythm(0.0002, 1, 0.0504, 0.2, 1.0, False, 1.0)
     assert (rhythm(25, limits).push_s, rhythm(25, limits).hand_in_s) == pytest.approx((0.08, 0.4))
     assert rhythm(600, limits).rest_s == pytest.approx(0.0752)

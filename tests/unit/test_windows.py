@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -98,3 +99,23 @@ def test_a_row_as_old_as_the_window_is_outside() -> None:
     for time_us in (START_US, START_US + 1, START_US + WINDOW_US):
         window.push(np.array([0]), np.array([time_us]), np.array([[time_us - START_US]], np.float32))
     assert window.statistics().trough.item() == 1
+
+
+def test_many_rows_at_once_take_no_more_room_than_a_window() -> None:
+    second_us, series = WINDOW_US // 5, 50
+
+    def peak(together: int) -> int:
+        """Bytes that a window takes which is given so many of sixty seconds at a time."""
+        tracemalloc.start()
+        window = RollingWindow(WINDOW_US, COLUMNS)
+        for first in range(0, 60, together):
+            time_us = START_US + second_us // 60 * np.arange(60 * first, 60 * (first + together))
+            values = np.zeros((series * len(time_us), COLUMNS), np.float32)
+            window.push(np.arange(series).repeat(len(time_us)), np.tile(time_us, series), values)
+        del values, time_us
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert window.statistics().newest_us[0] == START_US + 3599 * (second_us // 60)
+        return taken
+
+    assert peak(60) < 1.1 * peak(1)

@@ -157,7 +157,7 @@ class IngestActor:
         limits = self._limits
         pace = rhythm(len(board.current(self._config).config.devices), limits)
         addresses = {name: _address(device) for name, device in self._devices.items()}
-        self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys, pace.gather_bytes)
+        self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()

@@ -10,7 +10,7 @@ from typing import Any, Final
 import ray
 
 from actors import board, topology
-from pipeline.adapters.link import Publisher
+from pipeline.adapters.publisher import Publisher
 from pipeline.adapters.recordings import load
 from pipeline.adapters.replay import Begin, Frames, Replayer
 from pipeline.core.config import PipelineConfig

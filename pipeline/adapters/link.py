@@ -1,8 +1,8 @@
-"""ZeroMQ: one XSUB socket per device, one XPUB socket per published device.
+"""ZeroMQ: one XSUB socket per device.
 
 XSUB instead of SUB, so that a subscription can be withdrawn and what was sent before still be received.
 
-Sockets belong to the thread that created them: make and use a `Subscriber` or `Publisher` in one thread.
+Sockets belong to the thread that created them: make and use a `Subscriber` in one thread.
 
 Must not know: what a payload holds.
 """
@@ -10,26 +10,23 @@ Must not know: what a payload holds.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import select
-import socket as sockets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.monitor import recv_monitor_message
 
 from pipeline.adapters.curve import Keys, new_pair
+from pipeline.adapters.gathering import Gathering
 from pipeline.core.errors import InputError
 from pipeline.core.framing import payload_of, payloads_of
 
-RECEIVE_QUEUE: Final = 4096  # messages a device: more than a minute at 60 Hz, 2 MB at most; beyond it ZeroMQ drops
-SEND_QUEUE: Final = 4096  # messages a subscriber that does not keep up
+QUEUE: Final = 4096  # messages a socket: more than a minute at 60 Hz, 2 MB of those of devices; beyond it ZeroMQ drops
+QUEUE_TOGETHER: Final = 64 * QUEUE  # of all sockets, where they are fewer: one endpoint may send 100,000 a second
 LARGEST_MESSAGE: Final = 1 << 20  # bytes; a cycle is 500, a spectrum a few thousand
 _QUIET_PORTS: Final = (20_000, 32_000)  # below those that systems give to outgoing connections
 _ENDPOINT: Final = re.compile(r"(tcp://([^:/\s]+|\[[0-9a-fA-F:]+\]):(\d{1,5})|ipc://.+)")
@@ -50,6 +47,7 @@ _EVENTS: Final = (
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CLOSED
 )
+_GONE: Final = {zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED}
 _BROKEN: Final = "it breaks off: does the device encrypt, and is server_key its public key?"
 _FAILURES: Final = {  # of a handshake, where we have the device's key; which one, chance may decide
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: _BROKEN,
@@ -58,12 +56,10 @@ _FAILURES: Final = {  # of a handshake, where we have the device's key; which on
 }
 _NO_KEY: Final = "does the device encrypt? then it needs a server_key in the fleet file"
 _FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}  # ZeroMQ does not try again
-QUIET_S: Final = 1.0  # a device that was not heard for so long gathers no more: what it sent last comes in
 _UNSUBSCRIBE, _SUBSCRIBE = b"\0", b"\1"
 TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand
 _ZERO_COPY_RECV: Final = 10  # ZMQ_ZERO_COPY_RECV, for which pyzmq has no name
-# pyzmq's own layer over them serves routing and names, and takes a quarter of a sending.
-_send, _get = zmq.backend.Socket.send, zmq.backend.Socket.get
+_get = zmq.backend.Socket.get  # pyzmq's own layer over it serves names
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -76,6 +72,11 @@ def check_endpoint(endpoint: str) -> str:
     if match is None or (match[3] is not None and not 0 < int(match[3]) < 65536):
         raise InputError(f"'{endpoint}' is not an endpoint: write tcp://HOST:PORT, for example tcp://10.0.0.7:5557")
     return endpoint
+
+
+def queue_of(sockets: int) -> int:
+    """Messages that may wait at each of so many sockets."""
+    return max(QUEUE, QUEUE_TOGETHER // max(1, sockets))
 
 
 @dataclass(slots=True)
@@ -117,18 +118,6 @@ class _Link:
     socket: zmq.SyncSocket
     monitor: zmq.SyncSocket
     state: LinkState
-    connection: int | None = None  # ZeroMQ's descriptor of it
-    gathers: bool = False
-
-    def gather(self, size: int) -> None:
-        """Let the system tell ZeroMQ of what has arrived once it is so many bytes; 1: at once, of what is there too."""
-        self.gathers = size > 1
-        if self.connection is None or not self.state.endpoint.startswith("tcp:"):
-            return
-        with contextlib.suppress(OSError), sockets.socket(fileno=os.dup(self.connection)) as connection:
-            # ZeroMQ may have closed it meanwhile, and something else have its number.
-            if connection.getpeername()[1] == int(self.state.endpoint.rpartition(":")[2]):
-                connection.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVLOWAT, size)
 
     def close(self) -> None:
         """Close both; a monitor is asked for before its socket goes."""
@@ -144,19 +133,12 @@ class Subscriber:
 
     Args:
         addresses: by device name; the order gives the device indices.
-        rest_s: at least so long between two looks. Longer finds more messages at a time, which costs less each.
-        gather_bytes: of a device that sends, its TCP connection is read once so much is there: a system call for many
-            messages instead of one for each. `watch` sees to it, and that nothing stays there when a device is quiet.
+        rest_s: at least so long between two looks. Longer finds more messages at a time, which costs less each. A
+            connection, too, gathers for so long before it is read (`adapters/gathering.py`).
         keys: our own, towards devices that encrypt; without, a pair that is made for now.
     """
 
-    def __init__(
-        self,
-        addresses: Mapping[str, Address],
-        rest_s: float = 0.0,
-        keys: Keys | None = None,
-        gather_bytes: int = 1,
-    ) -> None:
+    def __init__(self, addresses: Mapping[str, Address], rest_s: float = 0.0, keys: Keys | None = None) -> None:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
         # Else each message that waits keeps what it was read into, 9 kB in memory; copying it costs less.
@@ -165,13 +147,15 @@ class Subscriber:
         self._fds: dict[str, int] = {}
         self.states: dict[str, LinkState] = {}
         self._rest_s = rest_s
-        self._gather_bytes = gather_bytes
         self._keys = keys or new_pair()
         self._ready = select.epoll()
         self._by_fd: dict[int, _Link] = {}
+        self._gathering = Gathering(rest_s)
         self._unfinished: dict[int, None] = {}  # descriptors of sockets that hold more than was taken, longest first
+        self._queue = queue_of(len(addresses))
         for name, address in addresses.items():
             self.connect(name, address)
+        self._queue = QUEUE  # of those that come later
 
     def connect(self, name: str, address: Address) -> None:
         """Receive another device: its index is the next one, or the one that it had before."""
@@ -187,11 +171,12 @@ class Subscriber:
         self.states = {known: state for known, state in self.states.items() if known != name}
         self._ready.unregister(fd)
         self._unfinished.pop(fd, None)
+        self._gathering.closed(fd)
         self._by_fd.pop(fd).close()
 
     def _open(self, index: int, state: LinkState) -> int:
         socket = self._context.socket(zmq.XSUB)
-        socket.set(zmq.RCVHWM, RECEIVE_QUEUE)
+        socket.set(zmq.RCVHWM, self._queue)
         socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RECONNECT_IVL, 100)
@@ -235,6 +220,8 @@ class Subscriber:
                 arrived.append(Received(link.index, now_us, payloads))
                 limit -= len(payloads)
                 link.state.silent_since_s = now_s
+                self._gathering.heard(fd, len(payloads), len(payloads[-1] or b""), now_s)
+        self._gathering.let_go(now_s, busy=self._unfinished)
         return arrived
 
     def _drain(self, fd: int, socket: zmq.SyncSocket, topic: bytes, limit: int) -> list[bytes | None]:
@@ -253,14 +240,11 @@ class Subscriber:
 
     def hurry(self) -> None:
         """What the devices have sent comes in now, however little it is; until the next `watch`."""
-        for link in self._by_fd.values():
-            if link.gathers:
-                link.gather(1)
+        self._gathering.hurry()
 
     def unsubscribe(self) -> None:
         """Ask the devices to send no more; what they have sent until they hear of it comes in."""
-        self._gather_bytes = 1
-        self.hurry()
+        self._gathering.end()
         for link in self._by_fd.values():
             link.socket.send(_UNSUBSCRIBE + link.state.topic)
         self._unfinished.update(dict.fromkeys(self._by_fd))  # a socket that was used no longer tells of what it holds
@@ -271,22 +255,22 @@ class Subscriber:
         To be called about once a second.
         """
         now_s = time.monotonic()
-        for link in self._by_fd.values():
+        for fd, link in self._by_fd.items():
             state = link.state
             with contextlib.suppress(zmq.Again):
                 while True:
                     told = recv_monitor_message(link.monitor, zmq.NOBLOCK)
                     if told["event"] == zmq.EVENT_CONNECTED:
-                        link.connection, link.gathers = told["value"], False
+                        self._gathering.opened(fd, state.endpoint, told["value"])
+                    elif told["event"] in _GONE:
+                        self._gathering.closed(fd)
                     _note(told["event"], state, now_s)
-            gathers = self._gather_bytes > 1 and state.connected and now_s - state.silent_since_s < QUIET_S
-            if gathers != link.gathers:
-                link.gather(self._gather_bytes if gathers else 1)
             if state.try_again_s is not None and now_s >= state.try_again_s:
                 state.try_again_s = None
                 with contextlib.suppress(zmq.ZMQError):
                     link.socket.disconnect(state.endpoint)
                 link.socket.connect(state.endpoint)
+        self._gathering.review(now_s)
 
     def probe(self, state: LinkState, seconds: float) -> bytes | None:
         """The first frame that a device publishes under any topic, or None if it sends nothing in time.
@@ -327,86 +311,8 @@ def _note(event: int, state: LinkState, now_s: float) -> None:
         state.failure = _FAILURES[zmq.Event(event)] if state.server_key else _NO_KEY
         if event in _FINAL:
             state.try_again_s = now_s + TRY_AGAIN_S
-    elif event in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CLOSED):
+    elif event in _GONE:
         state.connected = False
-
-
-class Publisher:
-    """Publishes on one or more endpoints, each a device of its own. XPUB, so that subscribers are seen to arrive.
-
-    A subscriber that does not keep up loses messages beyond its queue, as with any PUB socket; it can tell by the
-    sequence numbers.
-
-    Args:
-        keys: its own, where it encrypts; then whoever knows the public one may subscribe.
-        admitted: a folder with the public keys of those who may, and nobody else.
-    """
-
-    def __init__(
-        self, endpoints: Sequence[str], topic: str, keys: Keys | None = None, admitted: Path | None = None
-    ) -> None:
-        self._topic = topic.encode()
-        self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, 65535)
-        self._sockets: list[zmq.SyncSocket] = []
-        self._subscribed: set[int] = set()
-        self._gate: ThreadAuthenticator | None = None
-        if admitted is not None:
-            self._gate = ThreadAuthenticator(self._context)
-            self._gate.start()
-            self._gate.configure_curve(domain="*", location=admitted)
-        try:
-            for endpoint in endpoints:
-                socket = self._context.socket(zmq.XPUB)
-                self._sockets.append(socket)
-                socket.set(zmq.SNDHWM, SEND_QUEUE)
-                socket.set(zmq.LINGER, 1000)
-                if keys is not None:
-                    socket.set(zmq.CURVE_SERVER, 1)
-                    socket.set(zmq.CURVE_PUBLICKEY, keys.public)
-                    socket.set(zmq.CURVE_SECRETKEY, keys.secret)
-                socket.bind(endpoint)
-        except zmq.ZMQError as error:
-            self.close()
-            raise InputError(f"cannot bind {endpoint}: {error}; choose another address with --bind") from error
-
-    def wait_for_subscribers(self, timeout_s: float) -> bool:
-        """Whether every endpoint has had a subscriber; waits for it up to `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
-        while len(self._subscribed) < len(self._sockets):
-            for index, socket in enumerate(self._sockets):
-                with contextlib.suppress(zmq.Again):
-                    while socket.recv(zmq.NOBLOCK)[:1] == b"\x01":
-                        self._subscribed.add(index)
-            if time.monotonic() >= deadline:
-                return len(self._subscribed) == len(self._sockets)
-            time.sleep(0.01)
-        return True
-
-    @property
-    def endpoints(self) -> list[str]:
-        """Where it publishes; a port given as * is known now."""
-        return [socket.get_string(zmq.LAST_ENDPOINT) for socket in self._sockets]
-
-    def send(self, payload: bytes) -> None:
-        """Publish the same payload on every endpoint."""
-        frame = self._topic + payload
-        for socket in self._sockets:
-            socket.send(frame, copy=True)
-
-    def send_to(self, indices: Iterable[int], payload: bytes) -> None:
-        """Publish a payload on some of the endpoints."""
-        frame = self._topic + payload
-        for index in indices:
-            _send(self._sockets[index], frame)
-
-    def close(self) -> None:
-        """Close every socket, after up to a second for what is still queued."""
-        for socket in self._sockets:
-            socket.close()
-        if self._gate is not None:
-            self._gate.stop()
-        self._context.term()
 
 
 def free_endpoints(count: int, host: str = "127.0.0.1") -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.adapters import wire
-from pipeline.adapters.link import Publisher
+from pipeline.adapters.publisher import Publisher
 from pipeline.adapters.recordings import Recording
 from pipeline.core.model import TIMESTAMP, VALUE_COLUMNS, value_columns
 from pipeline.core.pacing import Pace

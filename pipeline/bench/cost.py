@@ -43,8 +43,7 @@ def _link(load: Load) -> Iterator[tuple[str, float]]:
     endpoints = {
         name: Address(endpoint, DEFAULT_TOPIC) for name, endpoint in zip(names, generator.endpoints, strict=True)
     }
-    beat = rhythm(load.devices, Limits())
-    subscriber = Subscriber(endpoints, beat.rest_s, gather_bytes=beat.gather_bytes)
+    subscriber = Subscriber(endpoints, rhythm(load.devices, Limits()).rest_s)
     try:
         generator.say(SECONDS)
         generator.answer()

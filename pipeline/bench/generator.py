@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.adapters import recordings, wire
-from pipeline.adapters.link import Publisher
+from pipeline.adapters.link import queue_of
+from pipeline.adapters.publisher import Publisher
 from pipeline.bench.settings import Load
 from pipeline.core.config import DEFAULT_TOPIC
 from pipeline.core.delays import Delays
@@ -175,7 +176,7 @@ def main(devices: int, rate_hz: float, both: bool) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three descriptors a device
     templates = Templates(recordings.load("sample1"), both, DEFAULT_TOPIC.encode())
-    publisher = Publisher(["tcp://127.0.0.1:*"] * devices, "")
+    publisher = Publisher(["tcp://127.0.0.1:*"] * devices, "", queue=queue_of(devices))
     _say(endpoints=publisher.endpoints)
     sender = Sender(publisher, templates, devices, rate_hz)
     seconds = float(sys.stdin.readline())

@@ -109,7 +109,7 @@ class Metrics:
 class Fleet:
     """How the power of many devices is added up."""
 
-    wait_s: float = 1.0  # for the cycles of a second, after its end: an ingest takes 0.3 s, a slow network as much
+    wait_s: float = 1.0  # for the cycles of a second, after its end: an ingest takes 0.3 to 0.8 s, a slow network more
     correct_clocks: bool = False  # shift each device's cycles by the estimated offset of its clock
     max_offset_s: float = 0.5  # a clock further off is left alone: it is not unsynchronised but wrong
     flush_s: float = 0.2  # how often an ingest hands its rows on: 64 devices are then what Ray still passes inline

@@ -231,7 +231,10 @@ class Intake:
         return last
 
     def _counts_of(self, rows: Sequence[pa.RecordBatch]) -> NDArray[np.int64]:
-        """How many messages, delivered ones and rows of each device these are, shape (3, devices)."""
+        """How many messages, delivered ones and rows of each device these are, shape (3, devices).
+
+        Of a device of which anything was dropped no rows wait: so all that do were delivered.
+        """
         size = len(self._devices)
         if not rows:
             return np.zeros((3, size), np.int64)

@@ -30,21 +30,18 @@ WHOLE_S: Final = 1.0  # a hand-in of a whole second: one handed in before it is 
 SHORTEST_REPORT_S: Final = 1.0  # the cadence of the system that this one replaces
 REPORT_A_DEVICE_S: Final = 2e-3  # its statistics cost 20 us, however little has come since
 LONGEST_REPORT_S: Final = 2.0
-GATHER_A_DEVICE_BYTES: Final = 9  # for each beyond FEW: what is read at a time costs the same, however much it is
-LARGEST_GATHER_BYTES: Final = 4096  # eight messages of both channels, or a seventh of a second; ZeroMQ reads 8 KiB
-AFTER_BEAT_S: Final = 0.05  # beyond two looks: the last messages of a second are in by then, and come with it
+AFTER_BEAT_S: Final = 0.05  # beyond a rest and two looks: the last messages of a second are in by then
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """Seconds from turn to turn."""
+    """Seconds from turn to turn, and what is handed in."""
 
-    rest_s: float  # between two looks at the sockets
-    gather_bytes: int  # of a device, before its connection is read
+    rest_s: float  # between two looks at the sockets; and so long a device gathers before its connection is read
     after_s: float  # behind the beat
     push_s: float  # towards the aggregators
     hand_in_s: float  # towards the store
-    whole_seconds: bool  # of those that are over
+    whole_seconds: bool  # only the seconds of a device that are over are handed in
     report_s: float  # of the aggregators, about all windows
 
 
@@ -57,8 +54,7 @@ def rhythm(devices: int, limits: Limits) -> Rhythm:
         push_s = WHOLE_S / math.ceil(WHOLE_S / push_s)
     return Rhythm(
         rest_s,
-        max(1, min(LARGEST_GATHER_BYTES, GATHER_A_DEVICE_BYTES * (devices - FEW))),
-        AFTER_BEAT_S + 2 * rest_s,
+        AFTER_BEAT_S + 3 * rest_s,
         push_s,
         max(limits.store_flush_s, WHOLE_S * patience if devices <= FEW else WHOLE_S),
         devices > FEW,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters import curve, link
+from pipeline.adapters.publisher import Publisher
 from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.errors import InputError
 
@@ -27,8 +28,8 @@ def key_of(keys: curve.Keys) -> str:
 
 
 @contextlib.contextmanager
-def publishing(keys: curve.Keys | None = None, admitted: Path | None = None, at: str = "") -> Iterator[link.Publisher]:
-    publisher = link.Publisher([at or link.free_endpoints(1)[0]], "t", keys, admitted)
+def publishing(keys: curve.Keys | None = None, admitted: Path | None = None, at: str = "") -> Iterator[Publisher]:
+    publisher = Publisher([at or link.free_endpoints(1)[0]], "t", keys, admitted)
     try:
         yield publisher
     finally:
@@ -37,7 +38,7 @@ def publishing(keys: curve.Keys | None = None, admitted: Path | None = None, at:
 
 def received(
     subscriber: link.Subscriber,
-    publishers: list[link.Publisher],
+    publishers: list[Publisher],
     enough: Callable[[Counter[int]], bool],
     seconds: float,
 ) -> Counter[int]:

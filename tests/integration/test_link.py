@@ -11,7 +11,8 @@ import psutil
 import pytest
 import zmq
 
-from pipeline.adapters import link
+from pipeline.adapters import gathering, link
+from pipeline.adapters.publisher import Publisher
 from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.errors import InputError
 
@@ -47,7 +48,7 @@ def test_a_limit_parts_no_frames_of_a_message(limit: int) -> None:
 
 def test_what_waits_at_a_socket_takes_little_more_than_its_bytes() -> None:
     (endpoint,) = link.free_endpoints(1)
-    publisher = link.Publisher([endpoint], "t")
+    publisher = Publisher([endpoint], "t")
     subscriber = link.Subscriber({"d": link.Address(endpoint, "t")})
     count, size = 3000, 500
     try:
@@ -64,6 +65,23 @@ def test_what_waits_at_a_socket_takes_little_more_than_its_bytes() -> None:
         publisher.close()
 
 
+def test_few_sockets_may_keep_what_many_may() -> None:
+    assert link.queue_of(1) == 64 * link.queue_of(64) == 64 * link.queue_of(1000)
+    (endpoint,) = link.free_endpoints(1)
+    count = 2 * link.QUEUE
+    publisher = Publisher([endpoint], "t", queue=count)
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")})
+    try:
+        assert publisher.wait_for_subscribers(10)
+        for _ in range(count):
+            publisher.send(b"x")
+        time.sleep(1.0)
+        assert len(gather(subscriber, count)) == count
+    finally:
+        subscriber.close()
+        publisher.close()
+
+
 def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 10
     while not condition():
@@ -73,7 +91,7 @@ def until(condition: Callable[[], object]) -> None:
 
 def test_beyond_the_limit_devices_take_turns() -> None:
     endpoints = link.free_endpoints(4)
-    publisher = link.Publisher(endpoints, "t")
+    publisher = Publisher(endpoints, "t")
     subscriber = link.Subscriber({endpoint: link.Address(endpoint, "t") for endpoint in endpoints})
     try:
         assert publisher.wait_for_subscribers(10)
@@ -91,52 +109,80 @@ def test_beyond_the_limit_devices_take_turns() -> None:
         publisher.close()
 
 
-def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind() -> None:
+def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "QUIET_S", 3.0)
     (endpoint,) = link.free_endpoints(1)
-    publisher = link.Publisher([endpoint], "t")
-    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")}, gather_bytes=4096)
+    publisher = Publisher([endpoint], "t")
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")}, rest_s=0.5)
+    sent = 0
 
-    def send(*numbers: int) -> None:
-        for number in numbers:
-            publisher.send(b"%3d" % number + bytes(500))
-            time.sleep(0.005)
+    def send(count: int) -> list[int]:
+        nonlocal sent
+        for _ in range(count):
+            publisher.send(b"%3d" % sent + bytes(500))
+            sent += 1
+            time.sleep(0.002)
+        return [*range(sent - count, sent)]
 
-    def come() -> list[int]:
-        return [int(payload[:3]) for _, payload in gather(subscriber, 100, deadline_s=0.3) if payload is not None]
+    def come(count: int, deadline_s: float = 10.0) -> list[int]:
+        return [int(each[:3]) for _, each in gather(subscriber, count, deadline_s=deadline_s) if each is not None]
 
-    def gathering() -> bool:
+    def connected() -> bool:
         subscriber.watch()
         return subscriber.states["d"].connected
 
+    def begin_to_gather() -> None:
+        subscriber.hurry()
+        numbers = send(40)
+        assert come(40) == numbers
+        subscriber.watch()
+
     try:
         assert publisher.wait_for_subscribers(10)
-        until(gathering)
-        send(0, 1, 2)
-        assert come() == []
-        send(*range(3, 10))
-        assert come() == [*range(8)]  # so many are 4,096 bytes and more
+        until(connected)
+        begin_to_gather()
+        numbers = send(1)
+        assert come(1, 0.3) == []
+        numbers += send(30)
+        several = come(8)
+        several += come(len(numbers) - len(several))  # the last ones once it is quiet
+        assert several == numbers
+
+        begin_to_gather()
+        numbers = send(1)
+        assert come(1, 0.3) == []
         subscriber.hurry()
-        assert come() == [8, 9]
+        assert come(1, 1.0) == numbers
 
-        subscriber.watch()
-        send(10, 11)
-        assert come() == []
-        time.sleep(link.QUIET_S)
-        subscriber.watch()  # it is quiet: what it sent last comes in
-        assert come() == [10, 11]
-
-        subscriber.watch()
-        send(12, 13)
-        assert come() == []
+        begin_to_gather()
+        numbers = send(1)
+        assert come(1, 0.3) == []
         publisher.close()  # nor does a device that goes leave anything
-        assert come() == [12, 13]
-        publisher = link.Publisher([endpoint], "t")
+        assert come(1, 1.0) == numbers
+        publisher = Publisher([endpoint], "t")
         assert publisher.wait_for_subscribers(10)
-        until(gathering)
-        send(14)
-        assert come() == []  # on a new connection as before
+        until(connected)
+        begin_to_gather()  # on a new connection as before
+        numbers = send(1)
+        assert come(1, 0.3) == []
         subscriber.unsubscribe()
-        assert come() == [14]
+        assert come(1, 1.0) == numbers
+    finally:
+        subscriber.close()
+        publisher.close()
+
+
+def test_a_device_that_sends_seldom_does_not_gather() -> None:
+    (endpoint,) = link.free_endpoints(1)
+    publisher = Publisher([endpoint], "t")
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")}, rest_s=0.01)
+    try:
+        assert publisher.wait_for_subscribers(10)
+        for _ in range(3):
+            publisher.send(bytes(500))
+            assert len(gather(subscriber, 1, deadline_s=gathering.QUIET_S / 2)) == 1
+            time.sleep(0.2)
+            subscriber.watch()
     finally:
         subscriber.close()
         publisher.close()
@@ -145,7 +191,7 @@ def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind() -> None
 @pytest.mark.parametrize(("count", "rest_s", "limit"), [(2, 0.0, 20_000), (40, 0.01, 20_000), (3, 0.0, 2)])
 def test_each_endpoint_is_told_apart_in_order(count: int, rest_s: float, limit: int) -> None:
     endpoints = link.free_endpoints(count)
-    publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
+    publishers = [Publisher([endpoint], "t") for endpoint in endpoints]
     subscriber = link.Subscriber({endpoint: link.Address(endpoint, "t") for endpoint in endpoints}, rest_s)
     try:
         for publisher in publishers:
@@ -168,7 +214,7 @@ def test_each_endpoint_is_told_apart_in_order(count: int, rest_s: float, limit: 
 
 def test_devices_come_and_go_and_keep_their_index() -> None:
     endpoints = link.free_endpoints(3)
-    publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
+    publishers = [Publisher([endpoint], "t") for endpoint in endpoints]
     subscriber = link.Subscriber({"a": link.Address(endpoints[0], "t"), "b": link.Address(endpoints[1], "t")})
     try:
         assert all(publisher.wait_for_subscribers(10) for publisher in publishers[:2])
@@ -181,7 +227,7 @@ def test_devices_come_and_go_and_keep_their_index() -> None:
         assert list(subscriber.states) == ["b", "c"]
         subscriber.connect("a", link.Address(endpoints[0], "t"))
         publishers[0].close()
-        publishers[0] = link.Publisher([endpoints[0]], "t")  # waits anew for its subscriber
+        publishers[0] = Publisher([endpoints[0]], "t")  # waits anew for its subscriber
         until(lambda: not subscriber.receive(0.02) and publishers[0].wait_for_subscribers(0.02))
         publishers[0].send(b"again")
         assert gather(subscriber, 1) == [(0, b"again")]
@@ -193,7 +239,7 @@ def test_devices_come_and_go_and_keep_their_index() -> None:
 
 def test_after_unsubscribing_all_that_was_sent_before_comes_in_and_nothing_after() -> None:
     endpoints = link.free_endpoints(2)
-    publishers = [link.Publisher([endpoint], "t") for endpoint in endpoints]
+    publishers = [Publisher([endpoint], "t") for endpoint in endpoints]
     subscriber = link.Subscriber({endpoint: link.Address(endpoint, "t") for endpoint in endpoints})
     try:
         assert all(publisher.wait_for_subscribers(10) for publisher in publishers)
@@ -217,7 +263,7 @@ def test_a_publisher_that_comes_back_is_heard_again_and_the_reconnect_is_seen() 
     subscriber = link.Subscriber({"d": link.Address(endpoint, "")})
     try:
         for _ in range(2):
-            publisher = link.Publisher([endpoint], "")
+            publisher = Publisher([endpoint], "")
             # A SUB socket renews its subscriptions when its owner next uses it, so keep on receiving.
             until(lambda here=publisher: subscriber.receive(0.01) or here.wait_for_subscribers(0.01))
             publisher.send(b"x")
@@ -252,10 +298,10 @@ def test_what_is_not_an_endpoint_is_refused_with_an_example(endpoint: str) -> No
 
 def test_a_port_in_use_is_said_and_what_to_do() -> None:
     (endpoint,) = link.free_endpoints(1)
-    publisher = link.Publisher([endpoint], "")
+    publisher = Publisher([endpoint], "")
     try:
         with pytest.raises(InputError, match=r"Address already in use.*--bind"):
-            link.Publisher([endpoint], "")
+            Publisher([endpoint], "")
     finally:
         publisher.close()
 

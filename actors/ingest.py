@@ -47,6 +47,7 @@ SETTLE_S: Final = 60.0  # at the end, twice: how long the store may take to ackn
 STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
+LARGEST_BATCH: Final = 150_000  # rows, a quarter of what an outbox may keep: beyond it they do not wait for the beat
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
 
 
@@ -173,8 +174,10 @@ class IngestActor:
                 self._change(subscriber)
                 self._turn(now_s)
             if self._sending is not None:
-                if now_s >= next_cut_s:
+                beat = now_s >= next_cut_s
+                if beat:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
+                if beat or self._sending.intake.waiting >= LARGEST_BATCH:
                     self._sending.cut(pace.whole_seconds)
                 self._sending.pump()
             if now_s >= next_watch_s:

@@ -153,6 +153,11 @@ class Intake:
         """What this intake has counted itself, over all devices."""
         return self._counting.counted
 
+    @property
+    def waiting(self) -> int:
+        """Rows that wait for the next cut."""
+        return sum(rows.num_rows for rows in (*self._cycles, *self._spectra))
+
     def take(self, arrivals: Arrivals) -> pa.RecordBatch:
         """Decode, judge and count arrivals. Returns the cycle rows kept; they also wait for the next `cut`."""
         payloads, device, received_us, other_topic = arrivals.columns()

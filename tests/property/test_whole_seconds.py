@@ -53,6 +53,8 @@ def test_every_row_comes_once_in_order_and_with_its_counts(cuts: list[list[Arriv
         plain.take(Arrivals.of(arrivals))
         parted.take(Arrivals.of(arrivals))
         batches.append(parted.cut("ingest-0", 1, len(batches), whole_seconds=True))
+        cut = sum(batch.cycles.num_rows + batch.spectra.num_rows for batch in batches if batch is not None)
+        assert plain.waiting == cut + parted.waiting
     batches.append(parted.cut("ingest-0", 1, len(batches)))
     made = [batch for batch in batches if batch is not None]
     at_once = [batch for batch in [plain.cut("ingest-0", 1, 0)] if batch is not None]

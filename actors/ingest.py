@@ -47,7 +47,7 @@ SETTLE_S: Final = 60.0  # at the end, twice: how long the store may take to ackn
 STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
-LARGEST_BATCH: Final = 150_000  # rows, a quarter of what an outbox may keep: beyond it they do not wait for the beat
+ROW_BYTES: Final = 108  # of both channels, towards the store
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
 
 
@@ -177,7 +177,8 @@ class IngestActor:
                 beat = now_s >= next_cut_s
                 if beat:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
-                if beat or self._sending.intake.waiting >= LARGEST_BATCH:
+                # A quarter of what the outbox may keep does not wait for the beat.
+                if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes / 4:
                     self._sending.cut(pace.whole_seconds)
                 self._sending.pump()
             if now_s >= next_watch_s:

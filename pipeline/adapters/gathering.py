@@ -55,16 +55,21 @@ class Gathering:
                 self._heard_s[key] = now_s
 
     def review(self, now_s: float) -> None:
-        """Let those gather on which enough has come since the last review; to be called about once a second."""
+        """Let those gather on which enough has come since the last review, and no others.
+
+        To be called about once a second.
+        """
         rests = max(now_s - self._reviewed_s, 0.1) / self._rest_s if self._rest_s else float("inf")
         self._reviewed_s = now_s
         for key, connection in self._connections.items():
             messages, connection.messages = connection.messages / rests, 0
-            size = min(LARGEST, int(messages * connection.size))
-            if messages >= LEAST and not self._ended and not size / 2 <= connection.gathers <= 2 * size:
+            gathers = messages >= LEAST and not self._ended
+            size = min(LARGEST, int(messages * connection.size)) if gathers else 1
+            if not size / 2 <= connection.gathers <= 2 * size:
                 connection.gather(size)
                 self._heard_s.pop(key, None)
-                self._heard_s[key] = now_s
+                if gathers:
+                    self._heard_s[key] = now_s
 
     def let_go(self, now_s: float, busy: Container[int]) -> None:
         """What came on those that are quiet now comes in; `busy`: those whose messages have not been taken yet."""

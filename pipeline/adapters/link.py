@@ -152,15 +152,15 @@ class Subscriber:
         self._by_fd: dict[int, _Link] = {}
         self._gathering = Gathering(rest_s)
         self._unfinished: dict[int, None] = {}  # descriptors of sockets that hold more than was taken, longest first
-        self._queue = queue_of(len(addresses))
+        self._most = len(addresses)  # at a time
         for name, address in addresses.items():
             self.connect(name, address)
-        self._queue = QUEUE  # of those that come later
 
     def connect(self, name: str, address: Address) -> None:
         """Receive another device: its index is the next one, or the one that it had before."""
         if name not in self._names:
             self._names.append(name)
+        self._most = max(self._most, len(self._fds) + 1)
         state = LinkState(address.endpoint, address.topic.encode(), address.server_key)
         self._fds[name] = self._open(self._names.index(name), state)
         self.states = {**self.states, name: state}  # a new one: others look at it in other threads
@@ -176,7 +176,7 @@ class Subscriber:
 
     def _open(self, index: int, state: LinkState) -> int:
         socket = self._context.socket(zmq.XSUB)
-        socket.set(zmq.RCVHWM, self._queue)
+        socket.set(zmq.RCVHWM, queue_of(self._most))
         socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RECONNECT_IVL, 100)

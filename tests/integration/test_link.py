@@ -157,6 +157,13 @@ def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind(monkeypat
         begin_to_gather()
         numbers = send(1)
         assert come(1, 0.3) == []
+        time.sleep(0.5)
+        subscriber.watch()  # so little comes that it need not be gathered
+        assert come(1, 1.0) == numbers
+
+        begin_to_gather()
+        numbers = send(1)
+        assert come(1, 0.3) == []
         publisher.close()  # nor does a device that goes leave anything
         assert come(1, 1.0) == numbers
         publisher = Publisher([endpoint], "t")

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from pipeline.adapters.curve import read_pair
 from pipeline.adapters.silence import SilenceWatch
 from pipeline.core.change import same_link
 from pipeline.core.config import Device, PipelineConfig
+from pipeline.core.draining import Draining
 from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.intake import Arrivals, Opening
 from pipeline.core.live import Mark, RecentRows
@@ -40,8 +41,6 @@ from pipeline.core.rhythm import rhythm, until_beat_s
 
 log = logging.getLogger(__name__)
 
-QUIET_S: Final = 0.5  # at the end: nothing came for so long, so nothing is under way any more
-LONGEST_DRAIN_S: Final = 20.0  # a device may not heed that it is no longer subscribed to
 LONGEST_OPENING_S: Final = 60.0  # at the end: what was heard while the store is asked is handed on once it answers
 SETTLE_S: Final = 60.0  # at the end, twice: how long the store may take to acknowledge an outbox, when it is busy
 STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
@@ -74,7 +73,7 @@ class IngestActor:
         self._notices: deque[str] = deque(maxlen=20)
         self._failure: str | None = None
         self._stop = threading.Event()
-        self._drain: _Drain | None = None
+        self._drain: Draining | None = None
         self._peer = Peer(topology.peer_of(name), lambda: self.standing(0)) if config.standby else None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -198,13 +197,12 @@ class IngestActor:
         now_s = time.monotonic()
         if self._drain is None:
             subscriber.unsubscribe()
-            self._drain = _Drain(now_s, now_s)
-        if arrived:
-            self._drain.heard_s = now_s
+            self._drain = Draining(now_s)
+            return False
+        over = self._drain.over(now_s, arrived, subscriber.behind)
         if self._opening is not None:
             return now_s - self._drain.since_s > LONGEST_OPENING_S
-        quiet = now_s - self._drain.heard_s > QUIET_S or now_s - self._drain.since_s > LONGEST_DRAIN_S
-        return quiet or self._sending is None  # who stands by has nothing to hand on
+        return over or self._sending is None  # who stands by has nothing to hand on
 
     def _take(self, arrivals: Arrivals, now_s: float) -> None:
         if self._peer is not None or self._sending is None:
@@ -300,14 +298,6 @@ def _address(device: Device) -> link.Address:
 def _next_beat_s(period_s: float, after_s: float) -> float:
     """When the next turn is, by the monotonic clock."""
     return time.monotonic() + until_beat_s(period_s, after_s, time.time())
-
-
-@dataclass(slots=True)
-class _Drain:
-    """The end: since when nothing but what is under way comes in, and when something did last."""
-
-    since_s: float
-    heard_s: float
 
 
 class _Opening:

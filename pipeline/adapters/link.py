@@ -224,6 +224,11 @@ class Subscriber:
         self._gathering.let_go(now_s, busy=self._unfinished)
         return arrived
 
+    @property
+    def behind(self) -> bool:
+        """Whether the last look left messages for the next one."""
+        return bool(self._unfinished)
+
     def _drain(self, fd: int, socket: zmq.SyncSocket, topic: bytes, limit: int) -> list[bytes | None]:
         """What a socket holds. Only when it says that there is no more will its descriptor tell of the next message."""
         receive = socket.recv if topic else socket.recv_multipart  # any frame may begin with an empty topic

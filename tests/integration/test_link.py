@@ -104,6 +104,10 @@ def test_beyond_the_limit_devices_take_turns() -> None:
             time.sleep(0.05)
             heard += [received.device for received in subscriber.receive(1.0, limit=10)]
         assert set(heard[:5]) == set(heard[-5:]) == set(range(4))
+        assert subscriber.behind
+        while subscriber.receive(0.2):
+            pass
+        assert not subscriber.behind
     finally:
         subscriber.close()
         publisher.close()

@@ -10,9 +10,7 @@ from typing import Final
 
 QUIET_S: Final = 0.5  # nothing came for so long, so nothing is under way any more
 LONGEST_S: Final = 20.0  # a device may not heed that it is no longer subscribed to
-LONGEST_BEHIND_S: Final = (
-    60.0  # what waits already is taken as well, as long as there is more than can be taken at once
-)
+LONGEST_BEHIND_S: Final = 60.0  # while more waits than can be taken at once: it was sent before
 
 
 @dataclass(slots=True)

@@ -185,7 +185,7 @@ class Intake:
 
         `whole_seconds`: what came of the second that a device has begun waits for the next cut.
         """
-        last = self._last_of_whole_seconds() if whole_seconds else np.full(len(self._devices), _ALL)
+        last = self._last_of_whole_seconds() if whole_seconds else None
         cycles, self._cycles = _parted(self._cycles, last)
         spectra, self._spectra = _parted(self._spectra, last)
         tallies = self._counting.cut(self._counts_of([*self._cycles, *self._spectra]))
@@ -293,9 +293,11 @@ def concatenate(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Reco
 
 
 def _parted(
-    batches: Sequence[pa.RecordBatch], last: NDArray[np.int64]
+    batches: list[pa.RecordBatch], last: NDArray[np.int64] | None
 ) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
-    """Rows up to the last message of their device, shape (devices,), and those after it."""
+    """Rows up to the last message of their device, shape (devices,), and those after it; None: all are before it."""
+    if last is None:
+        return batches, []
     before, after = [], []
     for batch in batches:
         waits = batch.column("message").to_numpy() > last[batch.column("device").indices.to_numpy()]

@@ -47,6 +47,7 @@ STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, whi
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
 ROW_BYTES: Final = 108  # of both channels, towards the store
+AT_ONCE: Final = 20_000  # messages that do not wait for the beat: tables that are larger leave a core's cache
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
 
 
@@ -166,7 +167,7 @@ class IngestActor:
             for received in arrived:
                 arrivals.add(*received)
             now_s = time.monotonic()
-            if now_s >= next_push_s:
+            if now_s >= next_push_s or len(arrivals) >= AT_ONCE:
                 next_push_s = _next_beat_s(pace.push_s, pace.after_s)
                 self._take(arrivals, now_s)
                 arrivals = Arrivals()
@@ -176,8 +177,8 @@ class IngestActor:
                 beat = now_s >= next_cut_s
                 if beat:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
-                # A quarter of what the outbox may keep does not wait for the beat.
-                if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes / 4:
+                # An eighth of what the outbox may keep does not wait for the beat: several batches fit.
+                if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes / 8:
                     self._sending.cut(pace.whole_seconds)
                 self._sending.pump()
             if now_s >= next_watch_s:

@@ -25,8 +25,7 @@ from pipeline.core.live import RecentRows
 from pipeline.core.model import CHANNELS, value_columns
 from pipeline.core.retention import as_retained, last_heard, what_follows
 
-CHUNK: Final = 300  # retained messages in a call to an aggregator: as many as Ray still passes inline
-STORE_CHUNK: Final = 2000  # in a batch for the store
+CHUNK: Final = 2000  # retained messages in a batch
 
 
 class Sending:
@@ -88,7 +87,7 @@ class Sending:
             rows = self._decode([arrival.payload or b"" for arrival in usable], device, received_us, 0).cycles
             self._offer(as_retained(rows.filter(pa.array(continuity.observe(rows).kept))))
         following = what_follows(retained, self._decode, self._devices, self._opening, since_us)
-        for chunk in _chunks(following, STORE_CHUNK):
+        for chunk in _chunks(following, CHUNK):
             self._take(Arrivals.of(chunk), recent)
             self.cut()
 

@@ -15,6 +15,7 @@ import select
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import zmq
@@ -236,7 +237,8 @@ class Subscriber:
         try:
             taken.append(receive(zmq.NOBLOCK))
             if int(_get(socket, zmq.EVENTS)) & zmq.POLLIN:  # often one is all: asking costs less than an exception
-                while len(taken) < limit or _get(socket, zmq.RCVMORE):  # never between two frames of a message
+                taken.extend(map(receive, repeat(zmq.NOBLOCK, limit - 1)))
+                while _get(socket, zmq.RCVMORE):  # never between two frames of a message
                     taken.append(receive(zmq.NOBLOCK))
                 self._unfinished[fd] = None
         except zmq.Again:

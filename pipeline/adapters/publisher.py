@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -97,6 +99,10 @@ class Publisher:
         frame = self._topic + payload
         for index in indices:
             _send(self._sockets[index], frame)
+
+    def send_run(self, index: int, payloads: Iterable[bytes]) -> None:
+        """Publish many payloads, one after the other, on one endpoint."""
+        deque(map(partial(_send, self._sockets[index]), map(self._topic.__add__, payloads)), maxlen=0)
 
     def close(self) -> None:
         """Close every socket, after up to a second for what is still queued."""

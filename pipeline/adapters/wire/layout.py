@@ -95,7 +95,8 @@ class Layouts:
                 self._lately[size] = lately
                 left.append(message)
                 continue
-            data = np.frombuffer(b"".join([payloads[index] for index in message.tolist()]), np.uint8)
+            chosen = payloads if len(groups) == 1 else [payloads[index] for index in message.tolist()]
+            data = np.frombuffer(b"".join(chosen), np.uint8)
             data = data.reshape(len(message), size)
             for layout in layouts:
                 message, data = self._take(layout, message, data, tables)

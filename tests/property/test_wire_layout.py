@@ -87,7 +87,7 @@ def test_numbers_of_every_length_are_read_in_full(sequence: int, nanos: int) -> 
     ]
     tables, left = Layouts().read(payloads)
     assert left.tolist() == []
-    assert tables[0].numbers[:, 0, 0].tolist() == [[NOW_S, nanos, sequence]] * FEWEST
+    assert tables[0].numbers[:, :, 0, 0].T.tolist() == [[NOW_S, nanos, sequence]] * FEWEST
     assert content(decode(payloads)) == expected(payloads)
 
 

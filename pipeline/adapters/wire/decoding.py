@@ -112,16 +112,16 @@ class Decoder:
         streams = [np.array([self._name_index(name) for name in table.layout.streams], np.int32) for table in tables]
         message = _end_to_end([np.repeat(t.message, len(s)) for t, s in zip(tables, streams, strict=True)])
         stream = _end_to_end([np.tile(s, len(t.message)) for t, s in zip(tables, streams, strict=True)])
-        numbers = _end_to_end([table.numbers.reshape(-1, 2, 3) for table in tables])
+        numbers = _end_to_end([table.numbers.reshape(3, -1, 2) for table in tables], axis=1)
         floats = _end_to_end([table.floats.reshape(-1, len(VALUE_COLUMNS)) for table in tables])
         both = _end_to_end([np.tile(t.layout.both, len(t.message)) for t in tables])
         absent = _end_to_end([np.tile(t.layout.floats < 0, (len(t.message), 1)) for t in tables])
         if len(tables) > 1:
             order = np.argsort(message, kind="stable")
             message, stream, both = message[order], stream[order], both[order]
-            numbers, floats, absent = (rows.take(order, axis=0) for rows in (numbers, floats, absent))
-        times_us = numbers[:, :, TIME] * 1_000_000 + numbers[:, :, NANOS] // 1000
-        sequences = numbers[:, :, SEQUENCE]
+            numbers, floats, absent = numbers.take(order, axis=1), floats.take(order, axis=0), absent.take(order, axis=0)
+        times_us = numbers[TIME] * 1_000_000 + numbers[NANOS] // 1000
+        sequences = numbers[SEQUENCE]
         differs = both & ((times_us[:, 0] != times_us[:, 1]) | (sequences[:, 0] != sequences[:, 1]))
         provenance = (pa.array(times_us[:, 0]).view(TIMESTAMP), pa.array(sequences[:, 0]), differs)
         values = []
@@ -221,8 +221,8 @@ class Decoder:
         ]
 
 
-def _end_to_end(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+def _end_to_end(parts: Sequence[NDArray[Any]], axis: int = 0) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 
 def _parse(payloads: Sequence[bytes], dropped: dict[int, str]) -> tuple[pa.StructArray, NDArray[np.int64]]:

@@ -43,24 +43,25 @@ class _UnusualError(Exception):
 class Layout:
     """Where the values of a message are.
 
-    `streams`: the names of its rows. `floats`: shape (rows, 16), -1 where there is none. `numbers`: for each length,
-    places of shape (n, length) and which numbers they are, as indices into (rows, 2 channels, 3). `both`: whether
-    channel b is there, by row.
+    `streams`: the names of its rows. `floats`: shape (rows, 16), -1 where there is none. `numbers`: which of the three
+    it is, places of shape (n, length) of those of one length, and whose they are, as indices into (rows, 2 channels).
+    `both`: whether channel b is there, by row.
     """
 
     template: NDArray[np.uint8]
     mask: NDArray[np.uint8]
     streams: tuple[str, ...]
     floats: NDArray[np.int64]
-    numbers: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
+    numbers: tuple[tuple[int, NDArray[np.int64], NDArray[np.int64]], ...]
     both: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What messages of one layout hold: `message` says which they are; the other arrays begin with (messages, rows).
+    """What messages of one layout hold: `message` says which they are.
 
-    `numbers`: (…, 2 channels, 3). `floats`: (…, 16), of which `layout.floats` says what is there.
+    `numbers`: (3, messages, rows, 2 channels). `floats`: (messages, rows, 16), of which `layout.floats` says what is
+    there.
     """
 
     layout: Layout
@@ -127,10 +128,10 @@ class Layouts:
         if not alike.any():
             return message, data
         numbers = _numbers(data if alike.all() else data[alike], layout)
-        sound = np.asarray((numbers[..., NANOS] <= _MOST_NANOS).all(axis=(1, 2)), bool)
+        sound = np.asarray((numbers[NANOS] <= _MOST_NANOS).all(axis=(1, 2)), bool)
         if not sound.all():
             alike[np.flatnonzero(alike)[~sound]] = False
-            numbers = numbers[sound]
+            numbers = numbers[:, sound]
         mine = data if alike.all() else data[alike]
         if len(mine):
             tables.append(Table(layout, message[alike], numbers, _floats(mine, layout)))
@@ -157,15 +158,19 @@ def _alike(data: NDArray[np.uint8], layout: Layout) -> NDArray[np.bool_]:
 
 
 def _numbers(data: NDArray[np.uint8], layout: Layout) -> NDArray[np.int64]:
-    numbers = np.zeros((len(data), layout.floats.shape[0] * 2 * 3), np.int64)
-    for places, which in layout.numbers:
-        low = (np.take(data, places.ravel(), axis=1) & 0x7F).reshape(len(data), *places.shape)
+    numbers = np.zeros((3, len(data), 2 * len(layout.floats)), np.int64)
+    for which, places, whose in layout.numbers:
+        length = places.shape[1]
+        low = np.take(data, places.ravel(), axis=1) & 0x7F
+        if np.array_equal(low[:, length:], low[:, :-length]):  # nearly always: all rows of a message tell the same
+            low = low[:, :length]
+        low = low.reshape(len(data), -1, length)
         number = low[..., -1].astype(np.int64)
-        for at in reversed(range(places.shape[1] - 1)):
+        for at in reversed(range(length - 1)):
             number <<= 7
             number |= low[..., at]
-        numbers[:, which] = number
-    return numbers.reshape(len(data), -1, 2, 3)
+        numbers[which][:, whose if len(whose) < numbers.shape[2] else ...] = number
+    return numbers.reshape(3, len(data), -1, 2)
 
 
 def _floats(data: NDArray[np.uint8], layout: Layout) -> NDArray[np.float32]:
@@ -183,7 +188,7 @@ def taken_apart(payload: bytes) -> Layout:
     streams: list[str] = []
     floats: list[NDArray[np.int64]] = []
     both: list[bool] = []
-    numbers: dict[int, list[tuple[NDArray[np.int64], int]]] = {}
+    numbers: dict[tuple[int, int], list[tuple[NDArray[np.int64], int]]] = {}  # by which of the three, and length
     for field, start, stop in _fields(payload, 0, len(payload), repeated=True):
         if field != 1:
             raise _UnusualError
@@ -203,8 +208,8 @@ def taken_apart(payload: bytes) -> Layout:
         for channel in range(len(channels)):
             for which, (first, last) in enumerate(_channel(payload, *channels[1 + channel], places[8 * channel :])):
                 mask[first:last] = 0x80
-                place = (np.arange(first, last), (row * 2 + channel) * 3 + which)
-                numbers.setdefault(last - first, []).append(place)
+                place = (np.arange(first, last), row * 2 + channel)
+                numbers.setdefault((which, last - first), []).append(place)
         for value in places[places >= 0].tolist():
             mask[value : value + 4] = 0
         floats.append(places)
@@ -216,8 +221,8 @@ def taken_apart(payload: bytes) -> Layout:
         tuple(streams),
         np.stack(floats),
         tuple(
-            (np.stack([place for place, _ in found]), np.array([which for _, which in found]))
-            for found in numbers.values()
+            (which, np.stack([place for place, _ in found]), np.array([whose for _, whose in found]))
+            for (which, _), found in numbers.items()
         ),
         np.array(both),
     )

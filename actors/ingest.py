@@ -9,6 +9,7 @@ from itself: so those that stay lose nothing.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import secrets
 import threading
@@ -37,7 +38,7 @@ from pipeline.core.live import Mark, RecentRows
 from pipeline.core.model import Tally
 from pipeline.core.pairing import Standing
 from pipeline.core.retention import Retention
-from pipeline.core.rhythm import rhythm, until_beat_s
+from pipeline.core.rhythm import AT_ONCE, WATCHED_FOR_S, rhythm, until_beat_s
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,6 @@ STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, whi
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
 ROW_BYTES: Final = 108  # of both channels, towards the store
-AT_ONCE: Final = 20_000  # messages that do not wait for the beat: tables that are larger leave a core's cache
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
 
 
@@ -66,7 +66,9 @@ class IngestActor:
         self._changes: queue.SimpleQueue[tuple[Mapping[str, Device], Future[bool]]] = queue.SimpleQueue()
         limits = self._limits
         self._recent = RecentRows(int(limits.recent_s * 1e6), limits.recent_bytes, secrets.randbits(63))
+        self._watched_s = -math.inf  # when somebody asked for cycles
         self._since_us = time.time_ns() // 1000
+        self._arrivals = Arrivals()  # since the last push
         self._retention = Retention(limits.standby_retain_s, limits.standby_bytes)
         self._opening: _Opening | None = None
         self._sending: Sending | None = None
@@ -101,13 +103,16 @@ class IngestActor:
         intake = sending.intake if sending else None
         totals = intake.totals if intake else {}
         links = self._subscriber.states if self._subscriber else {}
+        last_us = dict(intake.last_received_us) if intake else {}
+        if intake:  # with what waits for the next push
+            last_us |= {self._names[index]: at_us for index, at_us in self._arrivals.newest_by_device().items()}
         return {
             "name": self._name,
             "devices": {
                 name: {
                     "endpoint": device.endpoint,
                     "tally": totals.get(name),
-                    "last_received_us": intake.last_received_us.get(name, 0) if intake else 0,
+                    "last_received_us": last_us.get(name, 0),
                     "connected": name in links and links[name].connected,
                     "connections": links[name].connections if name in links else 0,
                     "handshakes_failed": links[name].handshakes_failed if name in links else 0,
@@ -136,6 +141,7 @@ class IngestActor:
 
     def recent(self, device: str, mark: Mark | None) -> tuple[Mark, bytes]:
         """For the live page: the cycles of a device that came after `mark`, and the next mark."""
+        self._watched_s = time.monotonic()
         following, rows = self._recent.since(device, mark)
         return following, rows_to_bytes(rows)
 
@@ -160,17 +166,16 @@ class IngestActor:
         addresses = {name: _address(device) for name, device in self._devices.items()}
         self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
-        arrivals = Arrivals()
         next_push_s = next_cut_s = next_watch_s = time.monotonic()
         while True:
             arrived = subscriber.receive(max(0.0, next_push_s - time.monotonic()))
             for received in arrived:
-                arrivals.add(*received)
+                self._arrivals.add(*received)
             now_s = time.monotonic()
-            if now_s >= next_push_s or len(arrivals) >= AT_ONCE:
-                next_push_s = _next_beat_s(pace.push_s, pace.after_s)
-                self._take(arrivals, now_s)
-                arrivals = Arrivals()
+            if now_s >= next_push_s or len(self._arrivals) >= AT_ONCE:
+                watched = now_s - self._watched_s < WATCHED_FOR_S
+                next_push_s = _next_beat_s(pace.watched_push_s if watched else pace.push_s, pace.after_s)
+                self._take_all(now_s)
                 self._change(subscriber)
                 self._turn(now_s)
             if self._sending is not None:
@@ -187,7 +192,7 @@ class IngestActor:
             if self._stop.is_set() and self._drained(subscriber, bool(arrived)):
                 break
         subscriber.close()
-        self._take(arrivals, time.monotonic())
+        self._take_all(time.monotonic())
         if self._sending is not None:
             self._sending.settle(SETTLE_S, STALL_S)  # there may be no room for what is left
             self._sending.cut()
@@ -205,7 +210,9 @@ class IngestActor:
             return now_s - self._drain.since_s > LONGEST_OPENING_S
         return over or self._sending is None  # who stands by has nothing to hand on
 
-    def _take(self, arrivals: Arrivals, now_s: float) -> None:
+    def _take_all(self, now_s: float) -> None:
+        """Take what has arrived since the last time."""
+        arrivals, self._arrivals = self._arrivals, Arrivals()
         if self._peer is not None or self._sending is None:
             self._retention.keep(arrivals, now_s, ages=self._opening is None)  # the store may be away for longer
         if self._sending is not None:
@@ -263,10 +270,9 @@ class IngestActor:
         """Hand on all that was heard; whether the receivers have acknowledged it."""
         subscriber.hurry()
         for _ in range(2):  # the second time what came in meanwhile
-            arrivals = Arrivals()
             for received in subscriber.receive(0.0):
-                arrivals.add(*received)
-            self._take(arrivals, time.monotonic())
+                self._arrivals.add(*received)
+            self._take_all(time.monotonic())
             sending.cut()
             if not sending.settle(CHANGE_S, CHANGE_S, everywhere=True):
                 return False

@@ -42,7 +42,7 @@ from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
 from pipeline.core.progress import furthest
-from pipeline.core.rhythm import rhythm
+from pipeline.core.rhythm import Rhythm, rhythm, until_beat_s
 from pipeline.core.status import DeviceState, Observation, document
 
 log = logging.getLogger(__name__)
@@ -154,12 +154,12 @@ class PrometheusWriterActor:
 
     def _run(self) -> None:
         while True:
-            began_s = time.monotonic()
+            # Behind the beat of the ingests: what they have just pushed is in, as many pushes from look to look.
+            time.sleep(until_beat_s(PERIOD_S, self._pace.report_after_s, time.time()))
             try:
                 self._look()
             except Exception:
                 log.exception("could not collect; the pages stay as they were")
-            time.sleep(max(0.05, PERIOD_S - (time.monotonic() - began_s)))
 
     def _look(self) -> None:
         config, groups = self._config, self._groups
@@ -228,9 +228,12 @@ class PrometheusWriterActor:
         now_s = time.monotonic()
         if now_s < self._next_report_s:
             return []
-        report_s = rhythm(len(self._config.devices), self._config.limits).report_s
-        self._next_report_s = now_s + report_s - PERIOD_S / 2  # the look that is nearest to it
+        self._next_report_s = now_s + self._pace.report_s - PERIOD_S / 2  # the look that is nearest to it
         return list(topology.aggregator_names(self._config))
+
+    @property
+    def _pace(self) -> Rhythm:
+        return rhythm(len(self._config.devices), self._config.limits)
 
     def _senders(self, answers: Mapping[str, Any], groups: Groups) -> Mapping[str, Any]:
         """By producer the stats of the ingest that sends; while none does, of the one that did last."""

@@ -24,7 +24,7 @@ from pipeline.core.config import DEFAULT_TOPIC, Limits, Storage
 from pipeline.core.envelope import pack, rows_from_bytes, rows_to_bytes, unpack
 from pipeline.core.intake import Arrivals, Intake, concatenate
 from pipeline.core.model import CHANNELS, CYCLE_SCHEMA, SPECTRUM_SCHEMA, STREAMS, Batch, Tally, value_columns
-from pipeline.core.rhythm import rhythm
+from pipeline.core.rhythm import AT_ONCE, rhythm
 
 SECONDS: Final = 3.0  # for sending and receiving
 ROUNDS: Final = 24
@@ -69,7 +69,7 @@ def _link(load: Load) -> Iterator[tuple[str, float]]:
 def _one_ingest(load: Load) -> tuple[list[pa.RecordBatch], dict[str, float]]:
     """Judging, handing over and aggregating what one ingest hears; returns its rows too."""
     devices = min(load.devices, load.devices_per_actor)
-    frames = max(1, round(rhythm(load.devices, Limits()).push_s * load.rate_hz))
+    frames = max(1, min(round(rhythm(load.devices, Limits()).push_s * load.rate_hz), AT_ONCE // devices))
     names = [f"bench{n:04d}" for n in range(devices)]
     decoder = wire.Decoder(names, [b""] * devices, 300_000_000, 256)
     intake = Intake(names, decoder.decode, {})

@@ -51,7 +51,7 @@ def tally_of(figures: Sequence[Any]) -> Tally:
 
 def rows_to_bytes(*batches: pa.RecordBatch) -> bytes:
     """Record batches as Arrow IPC streams, one after the other."""
-    sink = io.BytesIO()  # it hands out what it was written into; Arrow's own stream copies it, which takes twice the time
+    sink = io.BytesIO()  # it hands out what was written without a copy: of large batches in half of the time
     for rows in batches:
         with pa.ipc.new_stream(sink, rows.schema) as stream:
             stream.write_batch(rows)

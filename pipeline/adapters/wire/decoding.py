@@ -119,7 +119,8 @@ class Decoder:
         if len(tables) > 1:
             order = np.argsort(message, kind="stable")
             message, stream, both = message[order], stream[order], both[order]
-            numbers, floats, absent = numbers.take(order, axis=1), floats.take(order, axis=0), absent.take(order, axis=0)
+            floats, absent = (rows.take(order, axis=0) for rows in (floats, absent))
+            numbers = numbers.take(order, axis=1)
         times_us = numbers[TIME] * 1_000_000 + numbers[NANOS] // 1000
         sequences = numbers[SEQUENCE]
         differs = both & ((times_us[:, 0] != times_us[:, 1]) | (sequences[:, 0] != sequences[:, 1]))

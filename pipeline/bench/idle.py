@@ -1,0 +1,70 @@
+"""What Ray takes that has nothing to do: alone, and with as many actors as the pipeline of one device has.
+
+Each actor is a process of Ray's, which looks about a hundred times a second whether it is to end: that much a device
+costs before it has sent anything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from actors import launch, topology
+from pipeline.bench.load import Loaded
+from pipeline.bench.processes import BENCHMARK, usage
+from pipeline.core.model import CHANNELS
+
+ACTORS: Final = 4 + len(CHANNELS)  # an ingest, two writers, the supervisor, and the aggregators
+SETTLE_S: Final = 10.0  # processes start, and fall asleep
+
+
+class IdleActor:
+    """Does nothing."""
+
+    def health(self) -> dict[str, object]:
+        """Who answers."""
+        return topology.identity()
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """Shares of a core: of Ray without any actor of ours, and with `ACTORS` that do nothing."""
+
+    ray: float
+    with_actors: float
+
+
+def measure(seconds: float) -> Idle:
+    """Start a Ray of our own, and look on.
+
+    Raises:
+        KarmanError: it does not start.
+    """
+    with launch.local_ray():
+        alone = _cores(seconds)
+        for number in range(ACTORS):
+            topology.spawn(IdleActor, f"idle-{number}")
+        for number in range(ACTORS):
+            launch.ask(f"idle-{number}", "health")
+        try:
+            return Idle(alone, _cores(seconds))
+        finally:
+            launch.end()
+
+
+def beyond_ray(loaded: Loaded, idle: Idle) -> float:
+    """The share of a core that a pipeline and its database take beyond Ray that has nothing to do."""
+    return loaded.pipeline_cpu_us * loaded.rate / 1e6 - idle.ray
+
+
+def _cores(seconds: float) -> float:
+    time.sleep(SETTLE_S)
+    before, began_s = _spent_s(usage({}).cpu_s), time.monotonic()
+    time.sleep(seconds)
+    return (_spent_s(usage({}).cpu_s) - before) / (time.monotonic() - began_s)
+
+
+def _spent_s(cpu_s: Mapping[str, float]) -> float:
+    return sum(spent for kind, spent in cpu_s.items() if kind != BENCHMARK)

@@ -48,7 +48,8 @@ bench: install  ## measure this machine
 measure: $(VENV)/.dev  ## measure docs/performance anew: 35 minutes on a quiet machine
 	$(BIN)/karman bench load --devices 1000 --seconds 300 --devices-per-actor 500 --output docs/performance/load.json
 	$(BIN)/karman bench load --devices 100 --seconds 600 --no-alone --output docs/performance/flat.json
-	$(BIN)/karman bench load --devices 1 --rate 130000 --no-store --no-alone --output docs/performance/one.json
+	$(BIN)/karman bench load --devices 1 --rate 300000 --no-both-channels --no-store --no-alone --output docs/performance/one.json
+	$(BIN)/karman bench load --devices 1 --rate 200000 --no-store --no-alone --output docs/performance/one-both.json
 	$(BIN)/karman bench growth --output docs/performance/growth.json
 	$(BIN)/karman bench limit --devices-per-actor 500 --output docs/performance/limit.json
 	$(BIN)/karman bench start --output docs/performance/start.json

@@ -38,7 +38,7 @@ from pipeline.core.live import Mark, RecentRows
 from pipeline.core.model import Tally
 from pipeline.core.pairing import Standing
 from pipeline.core.retention import Retention
-from pipeline.core.rhythm import AT_ONCE, WATCHED_FOR_S, rhythm, until_beat_s
+from pipeline.core.rhythm import AT_ONCE, FEW, rhythm, until_beat_s
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +48,11 @@ STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, whi
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
 ROW_BYTES: Final = 108  # of both channels, towards the store
+HANDED_IN_AT_ONCE: Final = 1 / 16  # of what the outbox may keep: it fits several, and Ray passes them inline in our own
+TURN_S: Final = (
+    0.2  # how soon it notices what it is to do, and pushes while somebody looks at the cycles of few devices
+)
+WATCHED_FOR_S: Final = 5.0  # after a question for cycles
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
 
 
@@ -69,6 +74,7 @@ class IngestActor:
         self._watched_s = -math.inf  # when somebody asked for cycles
         self._since_us = time.time_ns() // 1000
         self._arrivals = Arrivals()  # since the last push
+        self._heard_us: dict[str, int] = {}  # the newest of each device
         self._retention = Retention(limits.standby_retain_s, limits.standby_bytes)
         self._opening: _Opening | None = None
         self._sending: Sending | None = None
@@ -103,16 +109,15 @@ class IngestActor:
         intake = sending.intake if sending else None
         totals = intake.totals if intake else {}
         links = self._subscriber.states if self._subscriber else {}
-        last_us = dict(intake.last_received_us) if intake else {}
-        if intake:  # with what waits for the next push
-            last_us |= {self._names[index]: at_us for index, at_us in self._arrivals.newest_by_device().items()}
+        counted_us = intake.last_received_us if intake else {}
         return {
             "name": self._name,
             "devices": {
                 name: {
                     "endpoint": device.endpoint,
                     "tally": totals.get(name),
-                    "last_received_us": last_us.get(name, 0),
+                    "last_received_us": max(counted_us.get(name, 0), self._heard_us.get(name, 0)) if intake else 0,
+                    "counted_us": counted_us.get(name, 0),  # the newest arrival in the tally
                     "connected": name in links and links[name].connected,
                     "connections": links[name].connections if name in links else 0,
                     "handshakes_failed": links[name].handshakes_failed if name in links else 0,
@@ -162,19 +167,22 @@ class IngestActor:
 
     def _receive(self) -> None:
         limits = self._limits
-        pace = rhythm(len(board.current(self._config).config.devices), limits)
         addresses = {name: _address(device) for name, device in self._devices.items()}
-        self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
+        self._subscriber = subscriber = link.Subscriber(addresses, self._pace.rest_s, self._keys)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
-        next_push_s = next_cut_s = next_watch_s = time.monotonic()
+        next_turn_s = next_push_s = next_cut_s = next_watch_s = time.monotonic()
         while True:
-            arrived = subscriber.receive(max(0.0, next_push_s - time.monotonic()))
+            arrived = subscriber.receive(max(0.0, min(next_turn_s, next_push_s) - time.monotonic()), AT_ONCE)
             for received in arrived:
                 self._arrivals.add(*received)
-            now_s = time.monotonic()
-            if now_s >= next_push_s or len(self._arrivals) >= AT_ONCE:
-                watched = now_s - self._watched_s < WATCHED_FOR_S
-                next_push_s = _next_beat_s(pace.watched_push_s if watched else pace.push_s, pace.after_s)
+                self._heard_us[self._names[received.device]] = received.at_us
+            now_s, pace = time.monotonic(), self._pace
+            hurried = False
+            if now_s >= next_turn_s:
+                next_turn_s = now_s + TURN_S
+                hurried = self._hurried(now_s)
+            if hurried or now_s >= next_push_s or len(self._arrivals) >= AT_ONCE:
+                next_push_s = _next_beat_s(pace.push_s, pace.after_s)
                 self._take_all(now_s)
                 self._change(subscriber)
                 self._turn(now_s)
@@ -182,8 +190,7 @@ class IngestActor:
                 beat = now_s >= next_cut_s
                 if beat:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
-                # An eighth of what the outbox may keep does not wait for the beat: several batches fit.
-                if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes / 8:
+                if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes * HANDED_IN_AT_ONCE:
                     self._sending.cut(pace.whole_seconds)
                 self._sending.pump()
             if now_s >= next_watch_s:
@@ -197,6 +204,11 @@ class IngestActor:
             self._sending.settle(SETTLE_S, STALL_S)  # there may be no room for what is left
             self._sending.cut()
             self._sending.settle(SETTLE_S, STALL_S)
+
+    def _hurried(self, now_s: float) -> bool:
+        """Whether something is to be done at this turn already: to begin, to change or to end, or to be looked at."""
+        watched = len(self._devices) <= FEW and now_s - self._watched_s < WATCHED_FOR_S
+        return watched or self._sending is None or not self._changes.empty() or self._stop.is_set()
 
     def _drained(self, subscriber: link.Subscriber, arrived: bool) -> bool:
         """At the end: let the devices send no more; whether what they had sent is in."""
@@ -285,6 +297,7 @@ class IngestActor:
                 self._topics.append(b"")
             self._topics[self._names.index(name)] = device.topic.encode()
         self._limits = limits = self._config.limits.of_ingest(len(devices))
+        self._pace = rhythm(len(board.current(self._config).config.devices), limits)
         self._decoder = wire.Decoder(
             self._names, self._topics, int(limits.time_bound_s * 1e6), limits.calculation_names
         )

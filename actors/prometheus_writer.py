@@ -42,7 +42,8 @@ from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
 from pipeline.core.progress import furthest
-from pipeline.core.rhythm import Rhythm, rhythm, until_beat_s
+from pipeline.core.rates import Rates
+from pipeline.core.rhythm import rhythm
 from pipeline.core.status import DeviceState, Observation, document
 
 log = logging.getLogger(__name__)
@@ -50,14 +51,6 @@ log = logging.getLogger(__name__)
 PERIOD_S: Final = 1.0
 ANSWER_S: Final = 0.8  # a look waits no longer; an answer that comes later counts in the next
 SWITCH_S: Final = 10.0  # a large recording takes a second or two to read
-
-
-@dataclass(slots=True)
-class _Pace:
-    """Messages of a device at the last look, for its rate."""
-
-    received: int
-    at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +72,7 @@ class PrometheusWriterActor:
         self._questions = Questions()
         self._latest: dict[str, Any] = {}
         self._next_report_s = 0.0
-        self._paces: dict[str, _Pace] = {}
+        self._rates = Rates()
         self._observation: Observation | None = None
         self._completeness = Completeness()
         self._sending: dict[str, Any] = {}
@@ -154,12 +147,12 @@ class PrometheusWriterActor:
 
     def _run(self) -> None:
         while True:
-            # Behind the beat of the ingests: what they have just pushed is in, as many pushes from look to look.
-            time.sleep(until_beat_s(PERIOD_S, self._pace.report_after_s, time.time()))
+            began_s = time.monotonic()
             try:
                 self._look()
             except Exception:
                 log.exception("could not collect; the pages stay as they were")
+            time.sleep(max(0.05, PERIOD_S - (time.monotonic() - began_s)))
 
     def _look(self) -> None:
         config, groups = self._config, self._groups
@@ -187,7 +180,7 @@ class PrometheusWriterActor:
         adding = [fleet.queue, *map(self._latest.get, topology.fleet_shard_names(config))] if fleet else []
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
-        devices = self._devices(list(ingests.values()))
+        devices = self._devices(list(ingests.values()), now_us)
         live = {(producer, stats["epoch"]): stats["counted"] for producer, stats in ingests.items()}
         counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
         newest_us = max((state.last_received_us for state in devices.values()), default=0)
@@ -228,12 +221,9 @@ class PrometheusWriterActor:
         now_s = time.monotonic()
         if now_s < self._next_report_s:
             return []
-        self._next_report_s = now_s + self._pace.report_s - PERIOD_S / 2  # the look that is nearest to it
+        report_s = rhythm(len(self._config.devices), self._config.limits).report_s
+        self._next_report_s = now_s + report_s - PERIOD_S / 2  # the look that is nearest to it
         return list(topology.aggregator_names(self._config))
-
-    @property
-    def _pace(self) -> Rhythm:
-        return rhythm(len(self._config.devices), self._config.limits)
 
     def _senders(self, answers: Mapping[str, Any], groups: Groups) -> Mapping[str, Any]:
         """By producer the stats of the ingest that sends; while none does, of the one that did last."""
@@ -259,26 +249,21 @@ class PrometheusWriterActor:
             self._dropped[reason] = max(count, self._dropped.get(reason, 0))
         return dict(self._dropped)
 
-    def _devices(self, ingests: list[Mapping[str, Any]]) -> dict[str, DeviceState]:
+    def _devices(self, ingests: list[Mapping[str, Any]], now_us: int) -> dict[str, DeviceState]:
         states = {}
-        now_s = time.monotonic()
         for ingest in ingests:
             for name, entry in ingest["devices"].items():
                 # None goes back by what an ingest had counted and not handed on when it died: see `_grown`.
                 furthest(self._tallies, {name: entry["tally"] or Tally()})
                 tally = self._tallies[name]
-                last = self._paces.get(name)
-                rate_hz = None
-                if last is not None and tally.received >= last.received:
-                    rate_hz = (tally.received - last.received) / (now_s - last.at_s)
-                self._paces[name] = _Pace(tally.received, now_s)
+                heard_us = entry["last_received_us"]
                 states[name] = DeviceState(
                     entry["endpoint"],
                     entry["connected"],
                     entry["connections"],
-                    entry["last_received_us"],
+                    heard_us,
                     tally,
-                    rate_hz,
+                    self._rates.look(name, tally.received, entry["counted_us"], heard_us, now_us),
                     entry["handshakes_failed"],
                 )
         return states

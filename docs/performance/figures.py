@@ -95,6 +95,40 @@ def spent(figures: dict[str, Any]) -> list[str]:
     return table((f"{load['load']['devices']:,} devices", "CPU µs a message"), rows)
 
 
+def endpoint(*measured: dict[str, Any]) -> list[str]:
+    """One endpoint, fast, without a database."""
+    heads = ("channels", "messages/s", "offered", "counted", "lost", "cores in all", "CPU µs a message, in all")
+    kinds = {"IngestActor": "ingest", "generator": "sending", "PhaseAggregatorActor": "aggregators"}
+    return table(
+        (*heads, *kinds.values(), "received within ms (99 %)", "aggregated"),
+        (
+            (
+                "both" if one["load"]["both_channels"] else "one",
+                *(f"{one[name]:,.0f}" for name in ("rate", "offered", "stored", "lost")),
+                *(number(one["cores"], 2), number(sum(one["cpu_us"].values()), 2)),
+                *(number(one["cpu_us"][kind], 2) for kind in kinds),
+                *(number(one["delays_ms"][name]["p99"], 0) for name in ("received", "aggregated")),
+            )
+            for one in (figures["load"] for figures in measured if figures)
+        ),
+    )
+
+
+def idle(figures: dict[str, Any]) -> list[str]:
+    """What one device takes beyond Ray."""
+    still, grown = figures.get("idle"), figures.get("growth", [])
+    if not still or not grown or grown[0]["load"]["devices"] != 1:
+        return []
+    one = pipeline_us(grown[0]) * grown[0]["rate"] / 1e6
+    rows = [
+        ("Ray that has nothing to do", still["ray"]),
+        ("with six actors that do nothing", still["with_actors"]),
+        ("with the pipeline of one device, and its database", one),
+        ("**one device, beyond Ray that has nothing to do**", one - still["ray"]),
+    ]
+    return table(("shares of a core", ""), ((name, number(share, 3)) for name, share in rows))
+
+
 def stages(figures: dict[str, Any]) -> list[str]:
     """Stages beside the straightforward ways."""
     rows = []
@@ -136,7 +170,7 @@ def draw(loads: list[dict[str, Any]], target: Path) -> None:
 
 def main() -> None:
     """Write everything that there are figures for."""
-    load, growth, limit, one, start = map(read, ("load", "growth", "limit", "one", "start"))
+    load, growth, limit, start = map(read, ("load", "growth", "limit", "start"))
     grown = growth.get("growth", [])
     parts = {
         "machine": machine(load or growth),
@@ -147,7 +181,8 @@ def main() -> None:
         "packing": counts(growth.get("devices_per_actor", [])),
         "limit": counts(limit.get("tried", [])),
         "flat": flat(read("flat")),
-        "one": counts([one["load"]] if one else []),
+        "one": endpoint(read("one"), read("one-both")),
+        "idle": idle(growth),
         "start": [f"{start['start_s']:.1f} s"] if start else [],
         "stages": stages(read("stages")),
     }

@@ -237,7 +237,7 @@ class Subscriber:
         try:
             taken.append(receive(zmq.NOBLOCK))
             if int(_get(socket, zmq.EVENTS)) & zmq.POLLIN:  # often one is all: asking costs less than an exception
-                taken.extend(map(receive, repeat(zmq.NOBLOCK, limit - 1)))
+                taken.extend(map(receive, repeat(zmq.NOBLOCK, limit - 1)))  # keeps them where there are fewer
                 while _get(socket, zmq.RCVMORE):  # never between two frames of a message
                     taken.append(receive(zmq.NOBLOCK))
                 self._unfinished[fd] = None

@@ -66,10 +66,19 @@ def _link(load: Load) -> Iterator[tuple[str, float]]:
     yield "receive", 1e6 * received_s / max(count, 1)
 
 
+def _turns(load: Load) -> tuple[int, int]:
+    """Frames of each device in a push, and pushes in a hand-in."""
+    pace, devices = rhythm(load.devices, Limits()), min(load.devices, load.devices_per_actor)
+    frames = max(1, round(pace.push_s * load.rate_hz))
+    if frames * devices >= AT_ONCE and not pace.whole_seconds:  # one that is so fast hands in each push
+        return AT_ONCE // devices, 1
+    return frames, max(1, round(pace.hand_in_s / pace.push_s))
+
+
 def _one_ingest(load: Load) -> tuple[list[pa.RecordBatch], dict[str, float]]:
     """Judging, handing over and aggregating what one ingest hears; returns its rows too."""
     devices = min(load.devices, load.devices_per_actor)
-    frames = max(1, min(round(rhythm(load.devices, Limits()).push_s * load.rate_hz), AT_ONCE // devices))
+    frames, _ = _turns(load)
     names = [f"bench{n:04d}" for n in range(devices)]
     decoder = wire.Decoder(names, [b""] * devices, 300_000_000, 256)
     intake = Intake(names, decoder.decode, {})
@@ -108,8 +117,7 @@ def _one_ingest(load: Load) -> tuple[list[pa.RecordBatch], dict[str, float]]:
 
 def _storage(load: Load, taken: list[pa.RecordBatch], dsn: str) -> dict[str, float]:
     """Storing what all ingests hand in at a time, each as a batch of its own; the database's share is told apart."""
-    beat = rhythm(load.devices, Limits())
-    batches = max(1, round(beat.hand_in_s / beat.push_s))
+    _, batches = _turns(load)
     part = concatenate(taken[:batches], CYCLE_SCHEMA)
     ingests = -(-load.devices // load.devices_per_actor)
     schema.migrate(dsn)
@@ -132,7 +140,7 @@ def _storage(load: Load, taken: list[pa.RecordBatch], dsn: str) -> dict[str, flo
     keep(-1)  # partitions and ids
     others = database(dsn)
     before_s = usage(others).cpu_s
-    rounds = max(3, round(ROUNDS / 4 / beat.hand_in_s / 4))
+    rounds = max(3, round(ROUNDS / 4 / rhythm(load.devices, Limits()).hand_in_s / 4))
     client_us = _cpu_us(keep, size, rounds)
     spent_s = usage(others).cpu_s[DATABASE] - before_s[DATABASE] if others else 0.0
     store.close()

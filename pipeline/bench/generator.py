@@ -121,6 +121,7 @@ class Sender:
             sent_us: list[int] = []
             while len(sent_us) < len(frames) and not over():
                 due = min(pace.due(time.time_ns() // 1000) - following, len(frames))
+                due = max(due, len(sent_us))  # a clock that is set back takes back nothing
                 self._send(following, frames, range(len(sent_us), due))
                 now_us = time.time_ns() // 1000
                 sent_us += [now_us] * (due - len(sent_us))

@@ -1,7 +1,6 @@
 """What Ray takes that has nothing to do: alone, and with as many actors as the pipeline of one device has.
 
-Each actor is a process of Ray's, which looks about a hundred times a second whether it is to end: that much a device
-costs before it has sent anything.
+Alone it keeps workers ready, one for each core, which become the first actors.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pipeline.bench.processes import BENCHMARK, usage
 from pipeline.core.model import CHANNELS
 
 ACTORS: Final = 4 + len(CHANNELS)  # an ingest, two writers, the supervisor, and the aggregators
-SETTLE_S: Final = 10.0  # processes start, and fall asleep
+SETTLE_S: Final = 5.0  # processes start, and fall asleep
 
 
 class IdleActor:
@@ -48,10 +47,7 @@ def measure(seconds: float) -> Idle:
             topology.spawn(IdleActor, f"idle-{number}")
         for number in range(ACTORS):
             launch.ask(f"idle-{number}", "health")
-        try:
-            return Idle(alone, _cores(seconds))
-        finally:
-            launch.end()
+        return Idle(alone, _cores(seconds))
 
 
 def beyond_ray(loaded: Loaded, idle: Idle) -> float:

@@ -97,8 +97,6 @@ def growth(
 ) -> None:
     """What a message and a device cost, and how late things are, from 1 device to 1,000; and by devices per actor."""
     console = _new_console()
-    with console.status("measuring Ray that has nothing to do ..."):
-        still = idle.measure(seconds)
     packed = [Load(count, seconds) for count in devices or (1, 10, 100, 1000)]
     spread = [Load(64, seconds, devices_per_actor=size) for size in (1, 8, 64)]
     grown, divided = ([one for each in loads for one in _if_it_can(each, dsn, console)] for loads in (packed, spread))
@@ -106,14 +104,18 @@ def growth(
         raise KarmanError("nothing was measured")
     _print_counts([*grown, *divided], console)
     console.print(_delays([*grown, *divided]))
-    console.print(
-        f"Ray that has nothing to do takes {still.ray:.3f} of a core, with {idle.ACTORS} actors {still.with_actors:.3f}"
-    )
-    if grown and grown[0].load.devices == 1:
-        console.print(f"one device takes {idle.beyond_ray(grown[0], still):.3f} of a core beyond that of Ray alone")
-    figures = {"growth": grown, "devices_per_actor": divided}
-    told = {name: [_as_json(one) for one in loaded] for name, loaded in figures.items()}
-    write({"idle": asdict(still), **told}, output, console)
+    figures: dict[str, Any] = {
+        name: [_as_json(one) for one in loaded] for name, loaded in (("growth", grown), ("devices_per_actor", divided))
+    }
+    for one in grown:
+        if one.load.devices == 1:
+            still = idle.measure(seconds)
+            figures["idle"] = asdict(still)
+            console.print(
+                f"one device takes {idle.beyond_ray(one, still):.3f} of a core beyond Ray that has nothing to do, which"
+                f" takes {still.ray:.3f}, and {still.with_actors:.3f} with {idle.ACTORS} actors that do nothing"
+            )
+    write(figures, output, console)
 
 
 @app.command(name="start")

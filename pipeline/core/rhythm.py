@@ -1,8 +1,9 @@
-"""How often an ingest looks, pushes and hands in, and when the aggregators report.
+"""How often an ingest looks, pushes and hands in, and the aggregators report.
 
 Every turn has a cost of its own, whatever it carries: looking at a socket 10 us, a push or a hand-in 1 ms in all that
-take part. A hundred devices get the shortest waits. Many take longer turns, so that this cost stays small beside the
-rest; so do few, where nearly all is this cost, unless somebody looks at their cycles.
+take part, and several where little else happens, for then nothing of it is in a core's cache. A hundred devices get the
+shortest waits. Many take longer turns, so that this cost stays small beside the rest; so do few, where nearly all is
+this cost.
 All ingests keep one beat, that of the whole seconds: what they hand in comes together and is stored by one transaction,
 and of more than a hundred devices the seconds of the roll-ups come whole. Merging one costs as much as storing five
 messages.
@@ -22,18 +23,15 @@ SHORTEST_REST_S: Final = 0.0002  # half a millisecond saved 2 % of an ingest of 
 FEW: Final = 100  # devices, up to which sockets are looked at so often
 REST_A_DEVICE_S: Final = 150e-6  # for each beyond: a thousand are looked at every 135 ms, with eight messages each
 PUSH_A_DEVICE_S: Final = 500e-6
-PATIENT: Final = 10  # devices, up to which turns take a whole second; of more a hand-in brings 600 messages
-WATCHED_PUSH_S: Final = 0.2  # while somebody looks at the cycles of few devices: they come with the pushes
-WATCHED_FOR_S: Final = 5.0  # after a question for cycles
-AT_ONCE: Final = 20_000  # messages that do not wait for a push: tables of more leave a core's cache
+PATIENT: Final = 10  # devices, up to which turns take longest; of more a hand-in brings 600 messages
+AT_ONCE: Final = 20_000  # messages that do not wait for a push: 6.5 MB of rows, which Ray passes inline in our own
 LONGEST_REST_S: Final = 0.15
-LONGEST_PUSH_S: Final = 0.5
+LONGEST_PUSH_S: Final = 0.5  # half of what the sums of a fleet wait for, see `config.Fleet.wait_s`
 WHOLE_S: Final = 1.0  # a hand-in of a whole second: one handed in before it is over is stored, and then merged into
 SHORTEST_REPORT_S: Final = 1.0  # the cadence of the system that this one replaces
 REPORT_A_DEVICE_S: Final = 2e-3  # its statistics cost 20 us, however little has come since
 LONGEST_REPORT_S: Final = 2.0
 AFTER_BEAT_S: Final = 0.05  # beyond a rest and two looks: the last messages of a second are in by then
-REPORT_AFTER_S: Final = 0.08  # behind a push: what it brought is counted by then
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,31 +41,28 @@ class Rhythm:
     rest_s: float  # between two looks at the sockets; and so long a device gathers before its connection is read
     after_s: float  # behind the beat
     push_s: float  # towards the aggregators
-    watched_push_s: float  # the same, while somebody looks at cycles
     hand_in_s: float  # towards the store
     whole_seconds: bool  # only the seconds of a device that are over are handed in
     report_s: float  # of the aggregators, about all windows
-    report_after_s: float  # behind the beat
 
 
 def rhythm(devices: int, limits: Limits) -> Rhythm:
     """The rhythm of a pipeline of so many devices."""
     patience = min(1.0, PATIENT / max(1, devices))
     rest_s = min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW))
-    after_s = AFTER_BEAT_S + 3 * rest_s
     # Patience ends soon: a hundred devices are to be seen by the aggregators within a tenth of a second.
-    push_s = max(limits.aggregator_flush_s, WHOLE_S * patience**2, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices))
-    if devices > FEW and push_s < WHOLE_S:  # so that the last push before a hand-in is at the same moment
+    push_s = max(LONGEST_PUSH_S * patience**2, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices))
+    push_s = max(push_s, limits.aggregator_flush_s)
+    if push_s < WHOLE_S:  # so that the last push before a hand-in is at the same moment
         push_s = WHOLE_S / math.ceil(WHOLE_S / push_s)
+    hand_in_s = WHOLE_S / math.floor(1 / patience) if devices <= FEW else WHOLE_S
     return Rhythm(
         rest_s,
-        after_s,
+        AFTER_BEAT_S + 3 * rest_s,
         push_s,
-        min(push_s, max(limits.aggregator_flush_s, WATCHED_PUSH_S)) if devices <= FEW else push_s,
-        max(limits.store_flush_s, WHOLE_S * patience if devices <= FEW else WHOLE_S),
+        max(limits.store_flush_s, hand_in_s),
         devices > FEW,
         max(SHORTEST_REPORT_S, min(LONGEST_REPORT_S, REPORT_A_DEVICE_S * devices)),
-        after_s + REPORT_AFTER_S,
     )
 
 

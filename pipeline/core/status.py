@@ -30,7 +30,7 @@ class DeviceState:
     connections: int
     last_received_us: int
     tally: Tally
-    rate_hz: float | None  # messages a second lately; None before two looks
+    rate_hz: float | None  # messages a second lately, by their arrivals; None before two looks
     handshakes_failed: int = 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.bench import idle
 from tests.ports import free_port
 
 
@@ -34,6 +35,12 @@ def test_every_message_of_a_load_is_stored(more: tuple[str, ...], tmp_path: Path
     assert {"IngestActor", "PhaseAggregatorActor", "generator"} <= load["cpu_us"].keys()
     assert ("database" in load["cpu_us"]) == (stores > 0)
     assert figures["machine"]["ray"]
+
+
+def test_ray_that_has_nothing_to_do_takes_something_all_the_same() -> None:
+    still = idle.measure(3.0)
+    assert still.ray > 0
+    assert still.with_actors > 0
 
 
 def test_a_load_that_cannot_be_measured_stops_no_other(karman: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -45,9 +45,12 @@ def alike(draw: st.DrawFn) -> list[bytes]:
         other = sequence + draw(st.sampled_from([0, 0, 1]))
         length = draw(st.sampled_from(lengths))
         wrappers = []
+        apart = draw(st.sampled_from([0, 0, 1]))  # whether its rows tell different sequence numbers and times
+        without_b = draw(st.sampled_from([None, 0, 1]))
         for row in range(rows):
+            sequence, other, nanos = sequence + apart, other + apart, nanos - apart
             a = part(1, channel(NOW_S, nanos, sequence, values, present, length))
-            b = part(2, channel(NOW_S, nanos, other, values[::-1], 7, length)) if both else b""
+            b = part(2, channel(NOW_S, nanos, other, values[::-1], 7, length)) if both and row != without_b else b""
             wrappers.append(part(1, part(1, b"stream%d" % row), part(2, a, b)))
         payloads.append(b"".join(wrappers))
     return payloads

@@ -1,44 +1,43 @@
-"""Few devices get the shortest waits; all ingests keep one beat."""
+"""A hundred devices get the shortest waits; all ingests keep one beat."""
 
 from __future__ import annotations
 
-from dataclasses import astuple
-
 import pytest
 
-from pipeline.core.config import Limits
-from pipeline.core.rhythm import rhythm, until_beat_s
-
-
-def figures(devices: int) -> tuple[float, ...]:
-    return tuple(round(figure, 9) for figure in astuple(rhythm(devices, Limits())))
+from pipeline.core.config import Fleet, Limits
+from pipeline.core.rhythm import Rhythm, rhythm, until_beat_s
 
 
 def test_a_hundred_devices_get_the_shortest_waits_and_fewer_and_more_bounded_ones() -> None:
     limits = Limits()
-    flush_s, store_s = limits.aggregator_flush_s, limits.store_flush_s
-    assert figures(100) == (0.0002, 0.0506, flush_s, flush_s, store_s, False, 1.0, 0.1306)
-    assert figures(1) == figures(0) == (0.0002, 0.0506, 1.0, 0.2, 1.0, False, 1.0, 0.1306)
-    assert (rhythm(25, limits).push_s, rhythm(25, limits).hand_in_s) == pytest.approx((0.16, 0.4))
-    assert rhythm(20, limits).watched_push_s == 0.2 < rhythm(20, limits).push_s
-    assert rhythm(25, limits).watched_push_s == rhythm(25, limits).push_s
+    after_s = 0.05 + 3 * 0.0002
+    assert rhythm(100, limits) == Rhythm(0.0002, after_s, limits.aggregator_flush_s, limits.store_flush_s, False, 1.0)
+    assert rhythm(1, limits) == rhythm(0, limits) == Rhythm(0.0002, after_s, 0.5, 1.0, False, 1.0)
+    assert (rhythm(25, limits).push_s, rhythm(25, limits).hand_in_s) == pytest.approx((1 / 13, 0.5))
     assert rhythm(600, limits).rest_s == pytest.approx(0.0752)
     assert (rhythm(600, limits).push_s, rhythm(600, limits).report_s) == (0.25, 1.2)
-    assert figures(1_000_000) == (0.15, 0.5, 0.5, 0.5, 1.0, True, 2.0, 0.58)
+    assert rhythm(1_000_000, limits) == Rhythm(0.15, 0.05 + 3 * 0.15, 0.5, 1.0, True, 2.0)
 
 
 def test_more_than_a_hundred_devices_hand_in_whole_seconds_once_their_last_messages_are_in() -> None:
     for devices in (101, 150, 300, 600, 700, 1000):
         pace = rhythm(devices, Limits())
-        assert 1 / pace.push_s == pytest.approx(round(1 / pace.push_s))
         assert (pace.hand_in_s, pace.whole_seconds) == (1.0, True)
         assert 3 * pace.rest_s < pace.after_s < 0.5  # gathered, and two looks
 
 
+def test_a_push_stands_at_every_second_and_the_sums_of_a_fleet_wait_for_the_slowest() -> None:
+    fleet = Fleet()
+    for devices in range(1, 1000):
+        pace = rhythm(devices, Limits())
+        for period_s in (pace.push_s, pace.hand_in_s):
+            assert 1 / period_s == pytest.approx(round(1 / period_s))
+        assert pace.push_s + fleet.flush_s <= fleet.wait_s - 0.2  # for the network, and for clocks
+
+
 def test_a_longer_wait_that_is_configured_holds() -> None:
     configured = Limits(aggregator_flush_s=2.0, store_flush_s=3.0)
-    paces = rhythm(1, configured)
-    assert (paces.push_s, paces.watched_push_s, paces.hand_in_s) == (2.0, 2.0, 3.0)
+    assert (rhythm(1, configured).push_s, rhythm(1, configured).hand_in_s) == (2.0, 3.0)
 
 
 @pytest.mark.parametrize("after_s", [0.05, 0.35])

@@ -1,0 +1,39 @@
+"""The rate of a device, by its arrivals."""
+
+from __future__ import annotations
+
+from pipeline.core.rates import Rates
+
+START_US = 1_800_000_000_000_000
+
+
+def looked(rates: Rates, received: int, until_s: float, heard_s: float, now_s: float) -> float | None:
+    until_us, heard_us, now_us = (START_US + round(1e6 * at) if at else 0 for at in (until_s, heard_s, now_s))
+    return rates.look("bench", received, until_us, heard_us, now_us)
+
+
+def test_it_is_that_of_the_arrivals_whenever_one_looks() -> None:
+    rates = Rates()
+    assert looked(rates, 60, 1.0, 1.02, 1.03) is None
+    assert looked(rates, 90, 1.5, 2.02, 2.03) == 60  # one push fewer than usual
+    assert looked(rates, 210, 3.5, 3.52, 3.53) == 60  # and two more
+
+
+def test_while_nothing_new_is_counted_it_stays_and_of_a_device_that_is_quiet_it_is_none() -> None:
+    rates = Rates()
+    looked(rates, 60, 1.0, 1.0, 1.03)
+    assert looked(rates, 120, 2.0, 2.0, 2.03) == 60
+    assert looked(rates, 120, 2.0, 3.0, 3.03) == 60
+    assert looked(rates, 120, 2.0, 3.0, 4.03) == 0
+    assert looked(rates, 180, 5.0, 5.0, 5.03) == 20  # since it was heard last
+
+
+def test_it_is_unknown_before_two_looks_and_where_a_count_or_a_clock_has_begun_anew() -> None:
+    rates = Rates()
+    assert looked(rates, 0, 0, 0, 1.0) is None
+    assert looked(rates, 60, 2.0, 2.0, 2.0) is None
+    assert looked(rates, 120, 3.0, 3.0, 3.0) == 60
+    assert looked(rates, 10, 4.0, 4.0, 4.0) is None
+    assert looked(rates, 70, 5.0, 5.0, 5.0) == 60
+    assert looked(rates, 130, 4.5, 4.5, 4.5) is None
+    assert looked(rates, 190, 5.5, 5.5, 5.5) == 60

@@ -38,7 +38,7 @@ from pipeline.core.live import Mark, RecentRows
 from pipeline.core.model import Tally
 from pipeline.core.pairing import Standing
 from pipeline.core.retention import Retention
-from pipeline.core.rhythm import AT_ONCE, FEW, rhythm, until_beat_s
+from pipeline.core.rhythm import AT_ONCE, Rhythm, rhythm, until_beat_s
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,8 @@ STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, whi
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
 ROW_BYTES: Final = 108  # of both channels, towards the store
-HANDED_IN_AT_ONCE: Final = 1 / 16  # of what the outbox may keep: it fits several, and Ray passes them inline in our own
-TURN_S: Final = (
-    0.2  # how soon it notices what it is to do, and pushes while somebody looks at the cycles of few devices
-)
+HANDED_IN_AT_ONCE: Final = 1 / 16  # of what the outbox may keep: with what a push adds it still fits three
+TURN_S: Final = 0.2  # how soon it sees what there is to do; and between two pushes while somebody looks
 WATCHED_FOR_S: Final = 5.0  # after a question for cycles
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
 
@@ -107,17 +105,18 @@ class IngestActor:
         """Counts by device in this run, those of this epoch, and the state of links and edges."""
         sending = self._sending
         intake = sending.intake if sending else None
-        totals = intake.totals if intake else {}
+        totals, until_us = intake.totals_until if intake else ({}, {})
         links = self._subscriber.states if self._subscriber else {}
-        counted_us = intake.last_received_us if intake else {}
+        last_us = intake.last_received_us if intake else {}
         return {
             "name": self._name,
+            "time_us": time.time_ns() // 1000,
             "devices": {
                 name: {
                     "endpoint": device.endpoint,
                     "tally": totals.get(name),
-                    "last_received_us": max(counted_us.get(name, 0), self._heard_us.get(name, 0)) if intake else 0,
-                    "counted_us": counted_us.get(name, 0),  # the newest arrival in the tally
+                    "until_us": until_us.get(name, 0),  # the newest arrival in the tally
+                    "last_received_us": max(last_us.get(name, 0), self._heard_us.get(name, 0)) if intake else 0,
                     "connected": name in links and links[name].connected,
                     "connections": links[name].connections if name in links else 0,
                     "handshakes_failed": links[name].handshakes_failed if name in links else 0,
@@ -168,19 +167,20 @@ class IngestActor:
     def _receive(self) -> None:
         limits = self._limits
         addresses = {name: _address(device) for name, device in self._devices.items()}
-        self._subscriber = subscriber = link.Subscriber(addresses, self._pace.rest_s, self._keys)
+        pace = rhythm(len(board.current(self._config).config.devices), limits)  # kept, whatever devices come and go
+        self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         next_turn_s = next_push_s = next_cut_s = next_watch_s = time.monotonic()
         while True:
-            arrived = subscriber.receive(max(0.0, min(next_turn_s, next_push_s) - time.monotonic()), AT_ONCE)
+            arrived = subscriber.receive(max(0.0, min(TURN_S, next_push_s - time.monotonic())))
             for received in arrived:
                 self._arrivals.add(*received)
                 self._heard_us[self._names[received.device]] = received.at_us
-            now_s, pace = time.monotonic(), self._pace
+            now_s = time.monotonic()
             hurried = False
             if now_s >= next_turn_s:
                 next_turn_s = now_s + TURN_S
-                hurried = self._hurried(now_s)
+                hurried = self._hurried(now_s, pace)
             if hurried or now_s >= next_push_s or len(self._arrivals) >= AT_ONCE:
                 next_push_s = _next_beat_s(pace.push_s, pace.after_s)
                 self._take_all(now_s)
@@ -205,9 +205,9 @@ class IngestActor:
             self._sending.cut()
             self._sending.settle(SETTLE_S, STALL_S)
 
-    def _hurried(self, now_s: float) -> bool:
-        """Whether something is to be done at this turn already: to begin, to change or to end, or to be looked at."""
-        watched = len(self._devices) <= FEW and now_s - self._watched_s < WATCHED_FOR_S
+    def _hurried(self, now_s: float, pace: Rhythm) -> bool:
+        """Whether there is something to do at this turn: to begin, to change or to end, or to show."""
+        watched = now_s - self._watched_s < WATCHED_FOR_S and pace.push_s > TURN_S and not pace.whole_seconds
         return watched or self._sending is None or not self._changes.empty() or self._stop.is_set()
 
     def _drained(self, subscriber: link.Subscriber, arrived: bool) -> bool:
@@ -297,7 +297,6 @@ class IngestActor:
                 self._topics.append(b"")
             self._topics[self._names.index(name)] = device.topic.encode()
         self._limits = limits = self._config.limits.of_ingest(len(devices))
-        self._pace = rhythm(len(board.current(self._config).config.devices), limits)
         self._decoder = wire.Decoder(
             self._names, self._topics, int(limits.time_bound_s * 1e6), limits.calculation_names
         )

@@ -180,7 +180,7 @@ class PrometheusWriterActor:
         adding = [fleet.queue, *map(self._latest.get, topology.fleet_shard_names(config))] if fleet else []
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
-        devices = self._devices(list(ingests.values()), now_us)
+        devices = self._devices(list(ingests.values()))
         live = {(producer, stats["epoch"]): stats["counted"] for producer, stats in ingests.items()}
         counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
         newest_us = max((state.last_received_us for state in devices.values()), default=0)
@@ -249,7 +249,7 @@ class PrometheusWriterActor:
             self._dropped[reason] = max(count, self._dropped.get(reason, 0))
         return dict(self._dropped)
 
-    def _devices(self, ingests: list[Mapping[str, Any]], now_us: int) -> dict[str, DeviceState]:
+    def _devices(self, ingests: list[Mapping[str, Any]]) -> dict[str, DeviceState]:
         states = {}
         for ingest in ingests:
             for name, entry in ingest["devices"].items():
@@ -263,7 +263,7 @@ class PrometheusWriterActor:
                     entry["connections"],
                     heard_us,
                     tally,
-                    self._rates.look(name, tally.received, entry["counted_us"], heard_us, now_us),
+                    self._rates.look(name, tally.received, entry["until_us"], heard_us, ingest["time_us"]),
                     entry["handshakes_failed"],
                 )
         return states

@@ -25,6 +25,7 @@ from pipeline.adapters.curve import Keys, new_pair
 from pipeline.adapters.gathering import Gathering
 from pipeline.core.errors import InputError
 from pipeline.core.framing import payload_of, payloads_of
+from pipeline.core.rhythm import AT_ONCE
 
 QUEUE: Final = 4096  # messages a socket: more than a minute at 60 Hz, 2 MB of those of devices; beyond it ZeroMQ drops
 QUEUE_TOGETHER: Final = 64 * QUEUE  # of all sockets, where they are fewer: one endpoint may send 100,000 a second
@@ -197,7 +198,7 @@ class Subscriber:
         self._ready.register(fd, select.EPOLLIN)
         return fd
 
-    def receive(self, timeout_s: float, limit: int = 20_000) -> list[Received]:
+    def receive(self, timeout_s: float, limit: int = AT_ONCE) -> list[Received]:
         """Wait up to `timeout_s` for a message, then take what has arrived, about `limit` messages at most.
 
         Returns:

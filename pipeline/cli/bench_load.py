@@ -108,8 +108,7 @@ def growth(
         name: [_as_json(one) for one in loaded] for name, loaded in (("growth", grown), ("devices_per_actor", divided))
     }
     for one in grown:
-        if one.load.devices == 1:
-            still = idle.measure(seconds)
+        if one.load.devices == 1 and (still := _idle(seconds, console)):
             figures["idle"] = asdict(still)
             console.print(
                 f"one device takes {idle.beyond_ray(one, still):.3f} of a core beyond Ray that has nothing to do, which"
@@ -148,6 +147,14 @@ def _if_it_can(one: Load, dsn: str | None, console: Console) -> list[Loaded]:
     except KarmanError as error:
         console.print(f"a load of {one.devices:,}, {one.devices_per_actor} to an actor, was not measured: {error}")
         return []
+
+
+def _idle(seconds: float, console: Console) -> idle.Idle | None:
+    try:
+        return idle.measure(seconds)
+    except KarmanError as error:
+        console.print(f"Ray that has nothing to do was not measured: {error}")
+        return None
 
 
 def _as_json(loaded: Loaded) -> dict[str, Any]:

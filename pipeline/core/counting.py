@@ -48,7 +48,8 @@ class Counting:
         before = {name: totals[name] for name in self._devices if name in totals}
         self._before = total(before.values())
         none = _Counts.none(len(self._devices))
-        self._counts = (_Counts(none.common, before), none)  # up to the last cut, and since
+        # Up to the last cut, since, and the newest arrival of each device in them.
+        self._counts = (_Counts(none.common, before), none, np.zeros(len(self._devices), np.int64))
 
     def add(
         self,
@@ -56,16 +57,28 @@ class Counting:
         delivered: NDArray[np.int64],
         rows: NDArray[np.int64],
         rare: Iterable[tuple[str, Tally]] = (),
+        arrived_us: Mapping[int, int] | None = None,
     ) -> None:
-        """Count messages and rows of each device, shape (devices,), and what else happened to whom."""
-        cut, since = self._counts
-        self._counts = cut, since + _Counts(np.stack([received, delivered, rows]), _added({}, rare))
+        """Count messages and rows of each device, shape (devices,), and what else happened to whom.
+
+        `arrived_us`: the newest arrival, by the index of its device.
+        """
+        cut, since, newest_us = self._counts
+        if arrived_us:
+            newest_us = newest_us.copy()
+            newest_us[list(arrived_us)] = list(arrived_us.values())
+        self._counts = cut, since + _Counts(np.stack([received, delivered, rows]), _added({}, rare)), newest_us
 
     @property
     def totals(self) -> dict[str, Tally]:
         """By device, in all."""
-        cut, since = self._counts
-        return (cut + since).tallies(self._devices)
+        return self.totals_until[0]
+
+    @property
+    def totals_until(self) -> tuple[dict[str, Tally], dict[str, int]]:
+        """By device, in all; and the newest arrival that is counted in it, 0 while there is none."""
+        cut, since, newest_us = self._counts
+        return (cut + since).tallies(self._devices), dict(zip(self._devices, newest_us.tolist(), strict=True))
 
     @property
     def totals_cut(self) -> dict[str, Tally]:
@@ -80,7 +93,7 @@ class Counting:
     @property
     def counted(self) -> Tally:
         """Over all devices, without what was counted before."""
-        cut, since = self._counts
+        cut, since, _ = self._counts
         both = cut + since
         counted = Tally(*both.common.sum(axis=1).tolist()) + total(both.rare.values()) - self._before
         return replace(counted, dropped={reason: count for reason, count in counted.dropped.items() if count})
@@ -90,19 +103,19 @@ class Counting:
 
         `waiting`: received, delivered and rows that count with the next cut only, shape (3, devices).
         """
-        cut, since = self._counts
+        cut, since, newest_us = self._counts
         later = _Counts.none(len(self._devices)) if waiting is None else _Counts(waiting, {})
         counted = _Counts(since.common - later.common, since.rare)
-        self._counts = cut + counted, later
+        self._counts = cut + counted, later, newest_us
         tallies = counted.tallies(self._devices).items()
         return {name: tally for name, tally in tallies if tally.received or name in since.rare}
 
     def give_back(self, tallies: Mapping[str, Tally], otherwise: Mapping[str, Tally]) -> None:
         """What was cut is counted anew with the next cut, and otherwise."""
-        cut, since = self._counts
+        cut, since, newest_us = self._counts
         taken = {name: Tally() - tally for name, tally in tallies.items()}
         nothing = np.zeros_like(since.common)
-        self._counts = cut + _Counts(nothing, taken), since + _Counts(nothing, otherwise)
+        self._counts = cut + _Counts(nothing, taken), since + _Counts(nothing, otherwise), newest_us
 
 
 def _added(first: Mapping[str, Tally], more: Iterable[tuple[str, Tally]]) -> dict[str, Tally]:

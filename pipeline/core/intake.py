@@ -149,6 +149,11 @@ class Intake:
         return self._counting.totals
 
     @property
+    def totals_until(self) -> tuple[Mapping[str, Tally], Mapping[str, int]]:
+        """The same, and by device the newest arrival that this intake has counted, 0 while there is none."""
+        return self._counting.totals_until
+
+    @property
     def counted(self) -> Tally:
         """What this intake has counted itself, over all devices."""
         return self._counting.counted
@@ -174,10 +179,11 @@ class Intake:
         refused[[position for position, _ in decoded.dropped]] = True
         drops += [(self._devices[index], Drop.DUPLICATE) for index in device[~delivered & ~refused]]
         drops += [(self._devices[index], Drop.OTHER_TOPIC) for index in other_topic]
-        for index, newest_us in arrivals.newest_by_device().items():
+        arrived_us = arrivals.newest_by_device()
+        for index, newest_us in arrived_us.items():
             self.last_received_us[self._devices[index]] = newest_us
-        received = np.append(device, other_topic)
-        self._count(received, device[delivered], kept_cycles, kept_spectra, drops, cycle_verdict, spectrum_verdict)
+        received, verdicts = np.append(device, other_topic), (cycle_verdict, spectrum_verdict)
+        self._count(received, device[delivered], arrived_us, kept_cycles, kept_spectra, drops, *verdicts)
         return kept_cycles
 
     def cut(self, producer: str, epoch: int, number: int, whole_seconds: bool = False) -> Batch | None:
@@ -257,6 +263,7 @@ class Intake:
         self,
         received: NDArray[np.int32],
         delivered: NDArray[np.int32],
+        arrived_us: Mapping[int, int],
         cycles: pa.RecordBatch,
         spectra: pa.RecordBatch,
         drops: Iterable[tuple[str, str]],
@@ -277,7 +284,7 @@ class Intake:
                 missing_now = missing.get(device, 0) - filled
                 resets = verdict.resets.get(device, 0)
                 rare.append((device, Tally(missing=missing_now, reordered=filled, resets=resets)))
-        self._counting.add(received_count, delivered_count, row_count, rare)
+        self._counting.add(received_count, delivered_count, row_count, rare, arrived_us)
         if cycles.num_rows:
             self._cycles.append(cycles)
         if spectra.num_rows:

@@ -23,8 +23,8 @@ SHORTEST_REST_S: Final = 0.0002  # half a millisecond saved 2 % of an ingest of 
 FEW: Final = 100  # devices, up to which sockets are looked at so often
 REST_A_DEVICE_S: Final = 150e-6  # for each beyond: a thousand are looked at every 135 ms, with eight messages each
 PUSH_A_DEVICE_S: Final = 500e-6
-PATIENT: Final = 10  # devices, up to which turns take longest; of more a hand-in brings 600 messages
-AT_ONCE: Final = 20_000  # messages that do not wait for a push: 6.5 MB of rows, which Ray passes inline in our own
+PATIENT: Final = 10  # devices, up to which turns take longest; of more a hand-in brings 600 messages and more
+AT_ONCE: Final = 20_000  # messages that do not wait for a push: 6.5 MB of rows, where an outbox holds 64
 LONGEST_REST_S: Final = 0.15
 LONGEST_PUSH_S: Final = 0.5  # half of what the sums of a fleet wait for, see `config.Fleet.wait_s`
 WHOLE_S: Final = 1.0  # a hand-in of a whole second: one handed in before it is over is stored, and then merged into
@@ -52,14 +52,12 @@ def rhythm(devices: int, limits: Limits) -> Rhythm:
     rest_s = min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW))
     # Patience ends soon: a hundred devices are to be seen by the aggregators within a tenth of a second.
     push_s = max(LONGEST_PUSH_S * patience**2, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices))
-    push_s = max(push_s, limits.aggregator_flush_s)
-    if push_s < WHOLE_S:  # so that the last push before a hand-in is at the same moment
-        push_s = WHOLE_S / math.ceil(WHOLE_S / push_s)
-    hand_in_s = WHOLE_S / math.floor(1 / patience) if devices <= FEW else WHOLE_S
+    push_s = WHOLE_S / math.ceil(WHOLE_S / push_s)  # so that one stands at every second, where hand-ins stand too
+    hand_in_s = WHOLE_S / max(1, devices // PATIENT) if devices <= FEW else WHOLE_S
     return Rhythm(
         rest_s,
         AFTER_BEAT_S + 3 * rest_s,
-        push_s,
+        max(limits.aggregator_flush_s, push_s),
         max(limits.store_flush_s, hand_in_s),
         devices > FEW,
         max(SHORTEST_REPORT_S, min(LONGEST_REPORT_S, REPORT_A_DEVICE_S * devices)),

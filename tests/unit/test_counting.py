@@ -74,3 +74,16 @@ def test_what_others_see_meanwhile_is_not_changed() -> None:
     count(counting, 1, 1, 1)
     counting.cut()
     assert before == dict.fromkeys(DEVICES, Tally(1, 1, 3))
+
+
+def test_totals_and_the_newest_arrival_in_them_belong_together() -> None:
+    counting = Counting(DEVICES, {"a": Tally(10, 10, 30)})
+    assert counting.totals_until[1] == dict.fromkeys(DEVICES, 0)
+    one = np.ones(len(DEVICES), np.int64)
+    counting.add(one, one, 3 * one, arrived_us={0: 500})
+    counting.cut()
+    counting.add(one, one, 3 * one, arrived_us={1: 700})
+    counting.give_back({"a": Tally(1, 1, 3)}, {"a": Tally(1, dropped={"outbox_full": 1})})
+    totals, until_us = counting.totals_until
+    assert totals["a"].received == 12
+    assert (until_us[DEVICES[0]], until_us[DEVICES[1]]) == (500, 700)

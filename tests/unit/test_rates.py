@@ -19,13 +19,20 @@ def test_it_is_that_of_the_arrivals_whenever_one_looks() -> None:
     assert looked(rates, 210, 3.5, 3.52, 3.53) == 60  # and two more
 
 
-def test_while_nothing_new_is_counted_it_stays_and_of_a_device_that_is_quiet_it_is_none() -> None:
+def test_while_nothing_new_is_counted_it_stays_and_falls_with_the_time_that_a_device_is_quiet() -> None:
     rates = Rates()
-    looked(rates, 60, 1.0, 1.0, 1.03)
-    assert looked(rates, 120, 2.0, 2.0, 2.03) == 60
-    assert looked(rates, 120, 2.0, 3.0, 3.03) == 60
-    assert looked(rates, 120, 2.0, 3.0, 4.03) == 0
-    assert looked(rates, 180, 5.0, 5.0, 5.03) == 20  # since it was heard last
+    looked(rates, 60, 1.0, 1.0, 1.01)
+    assert looked(rates, 120, 2.0, 2.0, 2.01) == 60
+    assert looked(rates, 120, 2.0, 3.0, 3.01) == 60
+    assert looked(rates, 120, 2.0, 3.0, 5.0) == 0.5
+    assert looked(rates, 180, 5.0, 5.0, 5.01) == 20  # since it was heard last
+
+
+def test_a_slow_device_keeps_its_rate_between_two_messages() -> None:
+    rates = Rates()
+    looked(rates, 1, 5.0, 5.0, 5.5)
+    assert looked(rates, 2, 7.0, 7.0, 7.5) == 0.5
+    assert looked(rates, 2, 7.0, 7.0, 8.5) == 0.5
 
 
 def test_it_is_unknown_before_two_looks_and_where_a_count_or_a_clock_has_begun_anew() -> None:

@@ -30,6 +30,7 @@ def test_a_push_stands_at_every_second_and_the_sums_of_a_fleet_wait_for_the_slow
     fleet = Fleet()
     for devices in range(1, 1000):
         pace = rhythm(devices, Limits())
+        assert pace.push_s >= Limits().aggregator_flush_s
         for period_s in (pace.push_s, pace.hand_in_s):
             assert 1 / period_s == pytest.approx(round(1 / period_s))
         assert pace.push_s + fleet.flush_s <= fleet.wait_s - 0.2  # for the network, and for clocks
@@ -38,6 +39,7 @@ def test_a_push_stands_at_every_second_and_the_sums_of_a_fleet_wait_for_the_slow
 def test_a_longer_wait_that_is_configured_holds() -> None:
     configured = Limits(aggregator_flush_s=2.0, store_flush_s=3.0)
     assert (rhythm(1, configured).push_s, rhythm(1, configured).hand_in_s) == (2.0, 3.0)
+    assert rhythm(100, Limits(aggregator_flush_s=0.3)).push_s == 0.3
 
 
 @pytest.mark.parametrize("after_s", [0.05, 0.35])

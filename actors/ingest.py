@@ -48,7 +48,7 @@ STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, whi
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
 ROW_BYTES: Final = 108  # of both channels, towards the store
-HANDED_IN_AT_ONCE: Final = 1 / 16  # of what the outbox may keep: with what a push adds it still fits three
+HANDED_IN_AT_ONCE: Final = 1 / 8  # of what the outbox may keep: with what a push adds it still fits three
 TURN_S: Final = 0.2  # how soon it sees what there is to do; and between two pushes while somebody looks
 WATCHED_FOR_S: Final = 5.0  # after a question for cycles
 CHANGE_S: Final = 5.0  # how long a change of devices waits for the receivers, while messages wait at the sockets
@@ -191,7 +191,7 @@ class IngestActor:
                 if beat:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
                 if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes * HANDED_IN_AT_ONCE:
-                    self._sending.cut(pace.whole_seconds)
+                    self._sending.cut(beat and pace.whole_seconds)  # what is too much does not wait for its second
                 self._sending.pump()
             if now_s >= next_watch_s:
                 next_watch_s = now_s + 1.0

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +21,7 @@ from pipeline.cli.bench import new_table, write
 from pipeline.core.errors import KarmanError
 
 WIDTH: Final = 140
+Figures = TypeVar("Figures")
 Dsn = Annotated[
     str | None,
     typer.Option(envvar="KARMAN_BENCH_DSN", help="A server to store on, in a database of its own; else embedded."),
@@ -99,7 +101,7 @@ def growth(
     console = _new_console()
     packed = [Load(count, seconds) for count in devices or (1, 10, 100, 1000)]
     spread = [Load(64, seconds, devices_per_actor=size) for size in (1, 8, 64)]
-    grown, divided = ([one for each in loads for one in _if_it_can(each, dsn, console)] for loads in (packed, spread))
+    grown, divided = (_loads(loads, dsn, console) for loads in (packed, spread))
     if not (grown or divided):
         raise KarmanError("nothing was measured")
     _print_counts([*grown, *divided], console)
@@ -108,7 +110,9 @@ def growth(
         name: [_as_json(one) for one in loaded] for name, loaded in (("growth", grown), ("devices_per_actor", divided))
     }
     for one in grown:
-        if one.load.devices == 1 and (still := _idle(seconds, console)):
+        if one.load.devices != 1:
+            continue
+        for still in _if_it_can("Ray that has nothing to do", lambda: [idle.measure(seconds)], console):
             figures["idle"] = asdict(still)
             console.print(
                 f"one device takes {idle.beyond_ray(one, still):.3f} of a core beyond Ray that has nothing to do, which"
@@ -140,21 +144,22 @@ def _run(loads: Sequence[Load], dsn: str | None) -> list[Loaded]:
     return loaded
 
 
-def _if_it_can(one: Load, dsn: str | None, console: Console) -> list[Loaded]:
-    """A load, or none and why: what was measured before is not lost where a machine is too small for the next one."""
+def _if_it_can(what: str, measure: Callable[[], list[Figures]], console: Console) -> list[Figures]:
+    """What was measured, or nothing and why: where a machine is too small for it, what was measured before is kept."""
     try:
-        return _run([one], dsn)
+        return measure()
     except KarmanError as error:
-        console.print(f"a load of {one.devices:,}, {one.devices_per_actor} to an actor, was not measured: {error}")
+        console.print(f"{what} was not measured: {error}")
         return []
 
 
-def _idle(seconds: float, console: Console) -> idle.Idle | None:
-    try:
-        return idle.measure(seconds)
-    except KarmanError as error:
-        console.print(f"Ray that has nothing to do was not measured: {error}")
-        return None
+def _loads(loads: Sequence[Load], dsn: str | None, console: Console) -> list[Loaded]:
+    """Those that could be measured."""
+    loaded: list[Loaded] = []
+    for one in loads:
+        what = f"a load of {one.devices:,}, {one.devices_per_actor} to an actor,"
+        loaded += _if_it_can(what, partial(_run, [one], dsn), console)
+    return loaded
 
 
 def _as_json(loaded: Loaded) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from pipeline.core.intake import Arrivals, Opening
 from pipeline.core.live import Mark, RecentRows
 from pipeline.core.model import Tally
 from pipeline.core.pairing import Standing
-from pipeline.core.retention import Retention
+from pipeline.core.retention import Retention, last_heard
 from pipeline.core.rhythm import AT_ONCE, Rhythm, rhythm, until_beat_s
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,6 @@ class IngestActor:
         intake = sending.intake if sending else None
         totals, until_us = intake.totals_until if intake else ({}, {})
         links = self._subscriber.states if self._subscriber else {}
-        last_us = intake.last_received_us if intake else {}
         return {
             "name": self._name,
             "time_us": time.time_ns() // 1000,
@@ -116,7 +115,7 @@ class IngestActor:
                     "endpoint": device.endpoint,
                     "tally": totals.get(name),
                     "until_us": until_us.get(name, 0),  # the newest arrival in the tally
-                    "last_received_us": max(last_us.get(name, 0), self._heard_us.get(name, 0)) if intake else 0,
+                    "last_received_us": self._heard_us.get(name, 0) if intake else 0,
                     "connected": name in links and links[name].connected,
                     "connections": links[name].connections if name in links else 0,
                     "handshakes_failed": links[name].handshakes_failed if name in links else 0,
@@ -172,10 +171,7 @@ class IngestActor:
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         next_turn_s = next_push_s = next_cut_s = next_watch_s = time.monotonic()
         while True:
-            arrived = subscriber.receive(max(0.0, min(TURN_S, next_push_s - time.monotonic())))
-            for received in arrived:
-                self._arrivals.add(*received)
-                self._heard_us[self._names[received.device]] = received.at_us
+            arrived = self._hear(subscriber, max(0.0, min(TURN_S, next_push_s - time.monotonic())))
             now_s = time.monotonic()
             hurried = False
             if now_s >= next_turn_s:
@@ -196,7 +192,7 @@ class IngestActor:
             if now_s >= next_watch_s:
                 next_watch_s = now_s + 1.0
                 watch.look()
-            if self._stop.is_set() and self._drained(subscriber, bool(arrived)):
+            if self._stop.is_set() and self._drained(subscriber, arrived):
                 break
         subscriber.close()
         self._take_all(time.monotonic())
@@ -204,6 +200,14 @@ class IngestActor:
             self._sending.settle(SETTLE_S, STALL_S)  # there may be no room for what is left
             self._sending.cut()
             self._sending.settle(SETTLE_S, STALL_S)
+
+    def _hear(self, subscriber: link.Subscriber, longest_s: float) -> bool:
+        """Wait for messages; whether any came."""
+        arrived = subscriber.receive(longest_s)
+        for received in arrived:
+            self._arrivals.add(*received)
+            self._heard_us[self._names[received.device]] = received.at_us
+        return bool(arrived)
 
     def _hurried(self, now_s: float, pace: Rhythm) -> bool:
         """Whether there is something to do at this turn: to begin, to change or to end, or to show."""
@@ -250,6 +254,8 @@ class IngestActor:
         sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, config, shard)
         retained = [arrival for arrival in self._retention.arrivals() if names[arrival.device] in self._devices]
         sending.resume(retained, since_us, self._recent)
+        for name, at_us in last_heard(retained, names, opening, since_us).items():
+            self._heard_us[name] = max(at_us, self._heard_us.get(name, 0))
         self._sending, self._opening, self._drain = sending, None, None  # what came meanwhile waits at the sockets
         if self._peer is None:
             self._retention = Retention(self._limits.standby_retain_s, self._limits.standby_bytes)
@@ -282,8 +288,7 @@ class IngestActor:
         """Hand on all that was heard; whether the receivers have acknowledged it."""
         subscriber.hurry()
         for _ in range(2):  # the second time what came in meanwhile
-            for received in subscriber.receive(0.0):
-                self._arrivals.add(*received)
+            self._hear(subscriber, 0.0)
             self._take_all(time.monotonic())
             sending.cut()
             if not sending.settle(CHANGE_S, CHANGE_S, everywhere=True):

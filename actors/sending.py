@@ -23,11 +23,9 @@ from pipeline.core.fleet.shard import FIGURES, KEYS
 from pipeline.core.intake import Arrival, Arrivals, Decode, Intake, Opening
 from pipeline.core.live import RecentRows
 from pipeline.core.model import CHANNELS, value_columns
-from pipeline.core.retention import as_retained, last_heard, what_follows
+from pipeline.core.retention import as_retained, what_follows
 
-CHUNK: Final = (
-    2000  # retained messages in a batch: 450 kB a channel; of hundreds the calls would cost more than the rows
-)
+CHUNK: Final = 2000  # retained messages in a batch: 450 kB a channel; of smaller ones the calls cost more than the rows
 
 
 class Sending:
@@ -80,7 +78,6 @@ class Sending:
 
         They tell by their own positions what they have; and one that has lost its memory fills its windows again.
         """
-        self.intake.last_received_us.update(last_heard(retained, self._devices, self._opening, since_us))
         continuity = Continuity("cycle")
         for chunk in _chunks(retained, CHUNK):
             usable = [arrival for arrival in chunk if arrival.payload is not None]

@@ -35,6 +35,15 @@ class _Counts:
         return _added(dict(zip(devices, map(Tally, *self.common.tolist()), strict=True)), self.rare.items())
 
 
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Counts up to the last cut and since, and the newest arrival of each device in them, shape (devices,)."""
+
+    cut: _Counts
+    since: _Counts
+    newest_us: NDArray[np.int64]
+
+
 class Counting:
     """The counts of some devices. `add`, `cut` and `give_back` are its mutators.
 
@@ -48,8 +57,7 @@ class Counting:
         before = {name: totals[name] for name in self._devices if name in totals}
         self._before = total(before.values())
         none = _Counts.none(len(self._devices))
-        # Up to the last cut, since, and the newest arrival of each device in them.
-        self._counts = (_Counts(none.common, before), none, np.zeros(len(self._devices), np.int64))
+        self._state = _State(_Counts(none.common, before), none, np.zeros(len(self._devices), np.int64))
 
     def add(
         self,
@@ -63,11 +71,12 @@ class Counting:
 
         `arrived_us`: the newest arrival, by the index of its device.
         """
-        cut, since, newest_us = self._counts
+        state = self._state
+        newest_us = state.newest_us.copy()
         if arrived_us:
-            newest_us = newest_us.copy()
             newest_us[list(arrived_us)] = list(arrived_us.values())
-        self._counts = cut, since + _Counts(np.stack([received, delivered, rows]), _added({}, rare)), newest_us
+        since = state.since + _Counts(np.stack([received, delivered, rows]), _added({}, rare))
+        self._state = replace(state, since=since, newest_us=newest_us)
 
     @property
     def totals(self) -> dict[str, Tally]:
@@ -77,24 +86,25 @@ class Counting:
     @property
     def totals_until(self) -> tuple[dict[str, Tally], dict[str, int]]:
         """By device, in all; and the newest arrival that is counted in it, 0 while there is none."""
-        cut, since, newest_us = self._counts
-        return (cut + since).tallies(self._devices), dict(zip(self._devices, newest_us.tolist(), strict=True))
+        state = self._state
+        newest_us = dict(zip(self._devices, state.newest_us.tolist(), strict=True))
+        return (state.cut + state.since).tallies(self._devices), newest_us
 
     @property
     def totals_cut(self) -> dict[str, Tally]:
         """By device, in all up to the last cut."""
-        return self._counts[0].tallies(self._devices)
+        return self._state.cut.tallies(self._devices)
 
     @property
     def unusual(self) -> frozenset[str]:
         """The devices of which anything rare was counted since the last cut."""
-        return frozenset(self._counts[1].rare)
+        return frozenset(self._state.since.rare)
 
     @property
     def counted(self) -> Tally:
         """Over all devices, without what was counted before."""
-        cut, since, _ = self._counts
-        both = cut + since
+        state = self._state
+        both = state.cut + state.since
         counted = Tally(*both.common.sum(axis=1).tolist()) + total(both.rare.values()) - self._before
         return replace(counted, dropped={reason: count for reason, count in counted.dropped.items() if count})
 
@@ -103,19 +113,21 @@ class Counting:
 
         `waiting`: received, delivered and rows that count with the next cut only, shape (3, devices).
         """
-        cut, since, newest_us = self._counts
+        state = self._state
+        since = state.since
         later = _Counts.none(len(self._devices)) if waiting is None else _Counts(waiting, {})
         counted = _Counts(since.common - later.common, since.rare)
-        self._counts = cut + counted, later, newest_us
+        self._state = replace(state, cut=state.cut + counted, since=later)
         tallies = counted.tallies(self._devices).items()
         return {name: tally for name, tally in tallies if tally.received or name in since.rare}
 
     def give_back(self, tallies: Mapping[str, Tally], otherwise: Mapping[str, Tally]) -> None:
         """What was cut is counted anew with the next cut, and otherwise."""
-        cut, since, newest_us = self._counts
+        state = self._state
         taken = {name: Tally() - tally for name, tally in tallies.items()}
-        nothing = np.zeros_like(since.common)
-        self._counts = cut + _Counts(nothing, taken), since + _Counts(nothing, otherwise), newest_us
+        nothing = np.zeros_like(state.since.common)
+        cut, since = state.cut + _Counts(nothing, taken), state.since + _Counts(nothing, otherwise)
+        self._state = replace(state, cut=cut, since=since)
 
 
 def _added(first: Mapping[str, Tally], more: Iterable[tuple[str, Tally]]) -> dict[str, Tally]:

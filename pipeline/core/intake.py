@@ -141,7 +141,6 @@ class Intake:
         self._spectra: list[pa.RecordBatch] = []
         self._gaps: list[Gap] = []
         self._counting = Counting(self._devices, totals or {})
-        self.last_received_us: dict[str, int] = {}
 
     @property
     def totals(self) -> Mapping[str, Tally]:
@@ -180,8 +179,6 @@ class Intake:
         drops += [(self._devices[index], Drop.DUPLICATE) for index in device[~delivered & ~refused]]
         drops += [(self._devices[index], Drop.OTHER_TOPIC) for index in other_topic]
         arrived_us = arrivals.newest_by_device()
-        for index, newest_us in arrived_us.items():
-            self.last_received_us[self._devices[index]] = newest_us
         received, verdicts = np.append(device, other_topic), (cycle_verdict, spectrum_verdict)
         self._count(received, device[delivered], arrived_us, kept_cycles, kept_spectra, drops, *verdicts)
         return kept_cycles

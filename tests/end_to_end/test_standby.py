@@ -89,11 +89,11 @@ def test_an_ingest_dies_again_and_again(
                 pids = {name: run.status()["actors"][name]["pid"] for name in names}
                 for pid in pids.values():
                     psutil.Process(pid).kill()
-                before = run.status()["balance"]["stored"]
                 until_true(
                     lambda pids=pids: all(run.status()["actors"][n]["pid"] != pid for n, pid in pids.items()), 30
                 )
                 # Before the next one dies, the new one has to have heard for longer than a checkpoint is old.
+                before = run.status()["balance"]["stored"]
                 until_true(lambda before=before: run.status()["balance"]["stored"] > before + BOTH_HEARD, 40)
                 received.append(run.status()["devices"]["d0"]["received"])
         # Without one, what died with an ingest may have been counted in one place and not in the other.

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import pyarrow as pa
-
+from pipeline.core.catching_up import CatchingUp
 from pipeline.core.delivery import FENCED, Inbox, furthest
 from pipeline.core.envelope import rows_from_bytes
 from pipeline.core.fleet.checkpoint import Counted
@@ -17,8 +16,6 @@ from pipeline.core.fleet.shard import FleetShard
 from pipeline.core.retention import is_retained
 
 ADVANCE_S: Final = 0.2  # how often it looks whether a second is complete
-CATCH_UP_S: Final = 10.0  # a restarted one waits so long for what the ingests send again, before it tells a second
-CAUGHT_UP_US: Final = 1_500_000
 
 
 class ShardIntake:
@@ -32,8 +29,7 @@ class ShardIntake:
         self.shard = shard
         self.batches = 0
         self._counted = counted
-        self._behind = set(counted)  # producers that have not sent again yet what we had when we died
-        self._catch_up_until_s = now_s + CATCH_UP_S
+        self._catching_up = CatchingUp(counted, now_s)
         self._next_s = now_s
         self._inbox = Inbox()
 
@@ -44,15 +40,13 @@ class ShardIntake:
         if self._inbox.accept(producer, epoch, number, oldest):
             rows = rows_from_bytes(data)
             self.shard.push(rows, is_retained(rows) or (epoch, number) < self._counted.get(producer, (-1, 0)))
-            newest_us = int(rows.column("received").view(pa.int64()).to_numpy().max(initial=0))
-            if newest_us > now_us - CAUGHT_UP_US:
-                self._behind.discard(producer)
+            self._catching_up.heard(producer, rows, now_us)
             self.batches += 1
         return self._inbox.expected(producer)
 
     def advance(self, now_s: float, now_us: int) -> list[Part]:
         """The seconds that are complete."""
-        if now_s < self._next_s or (self._behind and now_s <= self._catch_up_until_s):
+        if now_s < self._next_s or not self._catching_up.over(now_s):
             return []
         self._next_s = now_s + ADVANCE_S
         return self._parts(now_us)

@@ -1,4 +1,4 @@
-"""ZeroMQ: one XPUB socket per published device.
+"""ZeroMQ: XPUB sockets that publish devices, each device on an endpoint of its own.
 
 Sockets belong to the thread that created them: make and use a `Publisher` in one thread.
 
@@ -35,6 +35,8 @@ class Publisher:
         keys: its own, where it encrypts; then whoever knows the public one may subscribe.
         admitted: a folder with the public keys of those who may, and nobody else.
         queue: messages that wait for a subscriber.
+        sockets: to which the endpoints are dealt out in turn; what is sent on one comes from all of its endpoints, and
+            costs less than to send it on a socket for each, which is what is made where none are given.
     """
 
     def __init__(
@@ -44,49 +46,54 @@ class Publisher:
         keys: Keys | None = None,
         admitted: Path | None = None,
         queue: int = QUEUE,
+        sockets: int | None = None,
     ) -> None:
         self._topic = topic.encode()
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 65535)
         self._sockets: list[zmq.SyncSocket] = []
-        self._subscribed: set[int] = set()
+        self.endpoints: list[str] = []  # a port given as * is known
         self._gate: ThreadAuthenticator | None = None
         if admitted is not None:
             self._gate = ThreadAuthenticator(self._context)
             self._gate.start()
             self._gate.configure_curve(domain="*", location=admitted)
+        sockets = sockets or len(endpoints)
         try:
-            for endpoint in endpoints:
-                socket = self._context.socket(zmq.XPUB)
-                self._sockets.append(socket)
-                socket.set(zmq.SNDHWM, queue)
-                socket.set(zmq.LINGER, 1000)
-                if keys is not None:
-                    socket.set(zmq.CURVE_SERVER, 1)
-                    socket.set(zmq.CURVE_PUBLICKEY, keys.public)
-                    socket.set(zmq.CURVE_SECRETKEY, keys.secret)
+            for place, endpoint in enumerate(endpoints):
+                if place < sockets:
+                    self._sockets.append(self._opened(queue, keys))
+                socket = self._sockets[place % sockets]
                 socket.bind(endpoint)
+                self.endpoints.append(socket.get_string(zmq.LAST_ENDPOINT))
         except zmq.ZMQError as error:
             self.close()
             raise InputError(f"cannot bind {endpoint}: {error}; choose another address with --bind") from error
+        self._awaited = [len(self.endpoints[place::sockets]) for place in range(sockets)]  # subscribers of each socket
+
+    def _opened(self, queue: int, keys: Keys | None) -> zmq.SyncSocket:
+        socket = self._context.socket(zmq.XPUB)
+        socket.set(zmq.SNDHWM, queue)
+        socket.set(zmq.LINGER, 1000)
+        socket.set(zmq.XPUB_VERBOSE, 1)  # else it tells of the first subscriber only
+        if keys is not None:
+            socket.set(zmq.CURVE_SERVER, 1)
+            socket.set(zmq.CURVE_PUBLICKEY, keys.public)
+            socket.set(zmq.CURVE_SECRETKEY, keys.secret)
+        return socket
 
     def wait_for_subscribers(self, timeout_s: float) -> bool:
-        """Whether every endpoint has had a subscriber; waits for it up to `timeout_s`."""
+        """Whether every socket has had as many subscribers as it has endpoints; waits for it up to `timeout_s`."""
         deadline = time.monotonic() + timeout_s
-        while len(self._subscribed) < len(self._sockets):
-            for index, socket in enumerate(self._sockets):
+        while any(awaited > 0 for awaited in self._awaited):
+            for place, socket in enumerate(self._sockets):
                 with contextlib.suppress(zmq.Again):
                     while socket.recv(zmq.NOBLOCK)[:1] == b"\x01":
-                        self._subscribed.add(index)
+                        self._awaited[place] -= 1
             if time.monotonic() >= deadline:
-                return len(self._subscribed) == len(self._sockets)
+                return all(awaited <= 0 for awaited in self._awaited)
             time.sleep(0.01)
         return True
-
-    @property
-    def endpoints(self) -> list[str]:
-        """Where it publishes; a port given as * is known now."""
-        return [socket.get_string(zmq.LAST_ENDPOINT) for socket in self._sockets]
 
     def send(self, payload: bytes) -> None:
         """Publish the same payload on every endpoint."""
@@ -94,15 +101,9 @@ class Publisher:
         for socket in self._sockets:
             socket.send(frame, copy=True)
 
-    def send_to(self, indices: Iterable[int], payload: bytes) -> None:
-        """Publish a payload on some of the endpoints."""
-        frame = self._topic + payload
-        for index in indices:
-            _send(self._sockets[index], frame)
-
-    def send_run(self, index: int, payloads: Iterable[bytes]) -> None:
-        """Publish many payloads, one after the other, on one endpoint."""
-        deque(map(partial(_send, self._sockets[index]), map(self._topic.__add__, payloads)), maxlen=0)
+    def send_run(self, place: int, payloads: Iterable[bytes]) -> None:
+        """Publish payloads, one after the other, on one of the sockets."""
+        deque(map(partial(_send, self._sockets[place]), map(self._topic.__add__, payloads)), maxlen=0)
 
     def close(self) -> None:
         """Close every socket, after up to a second for what is still queued."""

@@ -100,7 +100,7 @@ class Sender:
         self._publisher = publisher
         self._templates = templates
         self._turns = min(TURNS, devices)
-        self._groups = [range(turn, devices, self._turns) for turn in range(self._turns)]
+        self._devices = [len(range(turn, devices, self._turns)) for turn in range(self._turns)]
         self._rate_hz = rate_hz
         self.published = 0
         self.late = Delays()
@@ -138,9 +138,9 @@ class Sender:
             self.published += len(places)
             return
         for place in places:
-            group = self._groups[(first + place) % self._turns]
-            self._publisher.send_to(group, frames[place])
-            self.published += len(group)
+            turn = (first + place) % self._turns
+            self._publisher.send_run(turn, [frames[place]])
+            self.published += self._devices[turn]
 
 
 class Generator:
@@ -185,7 +185,8 @@ def main(devices: int, rate_hz: float, both: bool) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # three descriptors a device
     templates = Templates(recordings.load("sample1"), both, DEFAULT_TOPIC.encode())
-    publisher = Publisher(["tcp://127.0.0.1:*"] * devices, "", queue=queue_of(devices))
+    endpoints = ["tcp://127.0.0.1:*"] * devices
+    publisher = Publisher(endpoints, "", queue=queue_of(devices), sockets=min(TURNS, devices))
     _say(endpoints=publisher.endpoints)
     sender = Sender(publisher, templates, devices, rate_hz)
     seconds = float(sys.stdin.readline())

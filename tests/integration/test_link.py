@@ -113,6 +113,26 @@ def test_beyond_the_limit_devices_take_turns() -> None:
         publisher.close()
 
 
+def test_endpoints_may_share_a_socket() -> None:
+    publisher = Publisher(["tcp://127.0.0.1:*"] * 5, "t", sockets=2)
+    addresses = [link.Address(endpoint, "t") for endpoint in publisher.endpoints]
+    assert len(set(addresses)) == 5
+    subscriber = link.Subscriber({f"d{place}": address for place, address in enumerate(addresses[:-1])})
+    try:
+        assert not publisher.wait_for_subscribers(1)  # one endpoint has none
+        subscriber.connect("d4", addresses[-1])
+        assert publisher.wait_for_subscribers(10)
+        publisher.send_run(0, [b"1", b"2"])
+        publisher.send_run(1, [b"3"])
+        heard: dict[int, list[bytes | None]] = {}
+        for device, payload in gather(subscriber, 3 * 2 + 2):
+            heard.setdefault(device, []).append(payload)
+        assert heard == {0: [b"1", b"2"], 1: [b"3"], 2: [b"1", b"2"], 3: [b"3"], 4: [b"1", b"2"]}
+    finally:
+        subscriber.close()
+        publisher.close()
+
+
 def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gathering, "QUIET_S", 3.0)
     (endpoint,) = link.free_endpoints(1)

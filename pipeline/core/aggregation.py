@@ -20,12 +20,13 @@ from pipeline.core.continuity import Position
 from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
 from pipeline.core.keys import Key, KeyTable, by_series, sizes_of, starts_of
 from pipeline.core.model import QUANTITIES, Flag, value_columns
-from pipeline.core.windows import HeldExtremes, RollingWindow, Statistics
+from pipeline.core.windows import Rolling, Statistics
 
 TOTALS: Final = ("real_power", "reactive_power", "apparent_power")  # what may be added over phases; rms values may not
 _COLUMN: Final = {quantity.name: index for index, quantity in enumerate(QUANTITIES)}
 _TOTAL_COLUMNS: Final = [_COLUMN[name] for name in TOTALS]
 _RMS_COLUMNS: Final = [_COLUMN["rms_voltage"], _COLUMN["rms_current"]]
+KEPT_S: Final = 20.0  # what an aggregator said last is shown for so long: one that is restarted has caught up by then
 # Columns of a batch that are pushed to an aggregator, beside the eight of its channel.
 KEY_COLUMNS: Final = ("time", "received", "device", "stream", "sequence", "message", "flags")
 
@@ -64,6 +65,10 @@ class Summary:
     received_us: dict[str, int]
     delay_us: dict[str, int]
 
+    def shown(self, device: str, now_us: int) -> bool:
+        """Whether the figures of a device are of rows that arrived lately; an aggregator may be away for longer."""
+        return now_us - self.received_us.get(device, 0) <= KEPT_S * 1e6
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -100,10 +105,10 @@ class ChannelAggregator:
         self._streams = tuple(streams)
         self._keys = KeyTable()
         self._totals = KeyTable()
-        self._window = RollingWindow(window_us, len(QUANTITIES))
-        self._held = HeldExtremes(hold_us, len(QUANTITIES))
-        self._total_window = RollingWindow(window_us, len(TOTALS))
-        self._total_held = HeldExtremes(hold_us, len(TOTALS))
+        self._series = Rolling(window_us, hold_us, len(QUANTITIES))
+        self._sums = Rolling(window_us, hold_us, len(TOTALS))
+        self._devices: dict[str, int] = {}  # by name, in the order in which they were first heard
+        self._device_of = np.empty(0, np.int64)  # of each series, as far as a summary has needed it
         self._nominal_hz = nominal_hz
         self._rated = 0  # series whose cycles a second are known
         self._energy = EnergyMeter(60.0)
@@ -131,20 +136,21 @@ class ChannelAggregator:
         self._note_arrivals(batch, time_us, own_time)
 
     def summary(self) -> Summary:
-        """The figures as they stand."""
+        """The figures as they stand. All windows of a device end at its newest row: a phase that is gone has none."""
         self._widen()
-        window = self._window.statistics()
+        until_us, total_until_us = self._until_us()
+        window = self._series.statistics(until_us)
         mean = window.average.copy()
         mean[:, _RMS_COLUMNS] = np.sqrt(window.mean_square[:, _RMS_COLUMNS])
         mean[:, _COLUMN["power_factor"]] = _ratio(mean[:, _COLUMN["real_power"]], mean[:, _COLUMN["apparent_power"]])
-        totals = self._total_window.statistics()
+        totals = self._sums.statistics(total_until_us)
         return Summary(
             self._channel,
             tuple(self._keys.keys),
-            Electrical(window, mean, *self._held.extremes()),
+            Electrical(window, mean, *self._series.extremes(until_us)),
             self._energy.totals.copy(),
             tuple(device for device, _ in self._totals.keys),
-            Electrical(totals, totals.average, *self._total_held.extremes()),
+            Electrical(totals, totals.average, *self._sums.extremes(total_until_us)),
             _ratio(totals.average[:, 0], totals.average[:, 2]),
             dict(self._received_us),
             dict(self._delay_us),
@@ -157,10 +163,18 @@ class ChannelAggregator:
 
     def _widen(self) -> None:
         """A row for every key, also for one that nothing was pushed for yet."""
-        for part in (self._window, self._held, self._energy):
-            part.widen(len(self._keys.keys))
-        for part in (self._total_window, self._total_held):
-            part.widen(len(self._totals.keys))
+        self._series.widen(len(self._keys.keys))
+        self._energy.widen(len(self._keys.keys))
+        self._sums.widen(len(self._totals.keys))
+
+    def _until_us(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The newest event time of the device of each series, and of each total."""
+        new = [device for device, _ in self._keys.keys[len(self._device_of) :]]
+        found = [self._devices.setdefault(device, len(self._devices)) for device in new]
+        self._device_of = np.append(self._device_of, np.array(found, np.int64))
+        newest_us = np.zeros(len(self._devices), np.int64)
+        np.maximum.at(newest_us, self._device_of, self._series.newest_us)
+        return newest_us[self._device_of], newest_us[[self._devices[device] for device, _ in self._totals.keys]]
 
     def positions(self) -> dict[Key, Position]:
         """The newest row of each series that has one; its sequence is `energy.UNKNOWN` where the device sent none."""
@@ -181,8 +195,7 @@ class ChannelAggregator:
         series = self._keys.slots(batch)
         order = by_series(series)
         series, time_us, values = series[order], time_us[order], values.take(order, axis=0)
-        self._window.push(series, time_us, values)
-        self._held.push(series, time_us, values)
+        self._series.push(series, time_us, values)
         if not counted:
             sequence = batch.column("sequence").fill_null(UNKNOWN).to_numpy()[order]
             real_w, reactive_var = values[:, _COLUMN["real_power"]], values[:, _COLUMN["reactive_power"]]
@@ -230,9 +243,7 @@ class ChannelAggregator:
         slot_of = np.array([self._totals.slot((name, "")) for name in device_names], np.int64)
         slots = slot_of[device.indices.to_numpy()[first]]
         order = by_series(slots)
-        pushed = (slots[order], time_us[first[order]], _finite(sums.take(order, axis=0)))
-        self._total_window.push(*pushed)
-        self._total_held.push(*pushed)
+        self._sums.push(slots[order], time_us[first[order]], _finite(sums.take(order, axis=0)))
 
 
 def _finite(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -55,7 +55,13 @@ class Figures:
 
     def power_w(self) -> NDArray[np.float32]:
         """Three-phase real power of each of `devices`, of its first channel; NaN where unknown or silent."""
-        power = {name: group.power_w(name) for group in reversed(self._groups) for name in group.totals}
+        now_us = self._snapshot.now_us
+        power = {
+            name: group.power_w(name)
+            for group in reversed(self._groups)
+            for name in group.totals
+            if group.summary.shown(name, now_us)
+        }
         return np.array([power.get(name, np.nan) if self._shown(name) else np.nan for name in self.devices], np.float32)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -115,7 +121,7 @@ class Figures:
             "power_factor": _known(group.power_factor(name)) if group else None,
             "worst_stream": stream,
             "worst_current_a": current_a,
-            "utilisation": current_a / configured.breaker_a if current_a and configured.breaker_a else None,
+            "utilisation": current_a / configured.breaker_a if current_a is not None and configured.breaker_a else None,
             "imbalance": _known(group.imbalance(name)) if group else None,
             "rate_hz": state.rate_hz,
             "missing": state.tally.missing,
@@ -125,7 +131,10 @@ class Figures:
 
     def _of(self, name: str) -> list[_Group]:
         """The channels in which a device has figures, a before b."""
-        return [group for group in self._groups if name in group.rows] if self._shown(name) else []
+        if not self._shown(name):
+            return []
+        now_us = self._snapshot.now_us
+        return [group for group in self._groups if name in group.rows and group.summary.shown(name, now_us)]
 
     def _shown(self, name: str) -> bool:
         return self.state(name) in ("live", "stale")

@@ -6,7 +6,7 @@ Must not know: the text format, who asks, clocks.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -124,9 +124,13 @@ class _Samples:
     def _add(self, family: Family, labels: Labels, values: Any) -> None:
         self._parts.setdefault(family, []).append(Part(labels, np.asarray(values, np.float64)))
 
-    def _mask(self, devices: Sequence[str], shown: set[str]) -> NDArray[np.float64]:
+    def _mask(self, devices: Sequence[str], shown: Container[str]) -> NDArray[np.float64]:
         """To be added to values: 0 where the device is shown, NaN where it is not."""
         return np.array([0.0 if device in shown else np.nan for device in devices])
+
+    def _shown(self, summary: Summary) -> Container[str]:
+        """The devices that are heard, and of which the figures are new."""
+        return {device for device in self._live if summary.shown(device, self._snapshot.now_us)}
 
     def _electrical(self, kinds: known.Electrical, of: Labels, mask: NDArray[np.float64], figures: Electrical) -> None:
         for column, family in enumerate(kinds.mean):
@@ -143,7 +147,7 @@ class _Samples:
     def _streams(self, summary: Summary) -> None:
         keys, channel = summary.stream_keys, summary.channel
         devices = [device for device, _ in keys]
-        mask = self._mask(devices, self._live)
+        mask = self._mask(devices, self._shown(summary))
         racks = self._of_devices(devices, "rack")
         compatible = labels(
             ("stream", "phase", "device", "rack"),
@@ -170,11 +174,11 @@ class _Samples:
             np.float64,
         ).reshape(len(devices), len(self._snapshot.streams))
         of = labels(("device", "phase"), tuple((device, summary.channel) for device in devices))
-        self._add(known.CURRENT_IMBALANCE, of, imbalance(phases) + self._mask(devices, self._live))
+        self._add(known.CURRENT_IMBALANCE, of, imbalance(phases) + self._mask(devices, self._shown(summary)))
 
     def _three_phase(self, summary: Summary) -> None:
         devices, channel = summary.total_devices, summary.channel
-        mask = self._mask(devices, self._live)
+        mask = self._mask(devices, self._shown(summary))
         compatible = labels(
             ("stream", "phase", "device", "rack"),
             tuple(

@@ -1,7 +1,8 @@
 """Rolling statistics over the last seconds of event time, for many series at once.
 
-A window ends at the newest time that its own series has accepted. Nothing is assumed of the rate, of gaps, or of the
-order of arrival, and the result does not depend on how the rows were batched.
+A window ends at the newest time that its own series has accepted, or later, where it is told so. Nothing is assumed of
+the rate, of gaps, or of the order of arrival, and the result does not depend on how the rows were batched; but where a
+clock is set back a window begins anew.
 
 Must not know: clocks, what a series or a column means.
 """
@@ -18,6 +19,7 @@ from pipeline.core.keys import sizes_of, starts_of
 
 FIRST_CAPACITY: Final = 320  # 5 s at 60 Hz and some: the usual window fits without growing
 TOGETHER: Final = 64  # series whose statistics are taken at a time: 640 KiB of values stay in a core's cache
+SET_BACK_US: Final = 10_000_000  # rows that lie further behind than any that come late: the clock was set back
 LARGEST_CAPACITY: Final = 8192  # samples kept of a series: 5 s at 1.6 kHz. 8192 x 8 x 4 B = 256 KiB a series at most
 
 
@@ -51,7 +53,7 @@ class RollingWindow:
         self._time_us = np.empty((0, FIRST_CAPACITY), np.int64)
         self._values = np.empty((0, FIRST_CAPACITY, columns), np.float32)
         self._next = np.empty(0, np.int64)  # the cell that each series writes next
-        self._newest_us = np.empty(0, np.int64)
+        self.newest_us = np.empty(0, np.int64)  # of each series
         self.overwritten = 0  # samples lost from a window because a series is faster than LARGEST_CAPACITY allows
 
     def push(self, series: NDArray[np.int64], time_us: NDArray[np.int64], values: NDArray[np.float32]) -> None:
@@ -63,7 +65,7 @@ class RollingWindow:
         counts = sizes_of(starts, len(series))
         rank = np.arange(len(series)) - starts.repeat(counts)
         owners = series[starts]
-        self._newest_us[owners] = np.maximum(self._newest_us[owners], np.maximum.reduceat(time_us, starts))
+        self.newest_us[owners] = np.maximum(self.newest_us[owners], np.maximum.reduceat(time_us, starts))
         if counts.max() > self._time_us.shape[1]:  # of so many at once the window has left most behind already
             inside = self._inside(series, time_us)
             if not inside.all():
@@ -78,15 +80,16 @@ class RollingWindow:
         _whole(self._values)[place] = _whole(values)
         self._next[owners] = (self._next[owners] + counts) % self._time_us.shape[1]
 
-    def statistics(self) -> Statistics:
-        """The statistics as they stand."""
-        parts = [self._of(slice(at, at + TOGETHER)) for at in range(0, max(1, len(self._next)), TOGETHER)]
+    def statistics(self, until_us: NDArray[np.int64] | None = None) -> Statistics:
+        """The statistics as they stand. `until_us`: where the window of each series ends, if after its newest row."""
+        until_us = self.newest_us if until_us is None else np.maximum(until_us, self.newest_us)
+        parts = [self._of(slice(at, at + TOGETHER), until_us) for at in range(0, max(1, len(self._next)), TOGETHER)]
         return Statistics(*(np.concatenate(figures) for figures in zip(*parts, strict=True)))
 
-    def _of(self, part: slice) -> tuple[NDArray[Any], ...]:
+    def _of(self, part: slice, until_us: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """The statistics of some of the series, in the order of their fields."""
-        times_us, kept, newest_us = self._time_us[part], self._values[part], self._newest_us[part]
-        outside = times_us <= (newest_us - self._window_us)[:, None]
+        times_us, kept, newest_us = self._time_us[part], self._values[part], self.newest_us[part]
+        outside = times_us <= (until_us[part] - self._window_us)[:, None]
         # Time last: statistics run along it, and are ten times as fast where it is contiguous.
         values = np.empty((len(kept), self._columns, kept.shape[1]), np.float32)
         np.add(kept.transpose(0, 2, 1), np.where(outside, np.float32(np.nan), np.float32(0.0))[:, None, :], out=values)
@@ -95,22 +98,26 @@ class RollingWindow:
         peak, trough = np.fmax.reduce(values, axis=2), np.fmin.reduce(values, axis=2)
         values[~known] = 0.0
         exact = values.astype(np.float64)
-        newest = np.argmax(times_us, axis=1)
+        newest = (np.arange(len(kept)), np.argmax(times_us, axis=1))
         return (
             newest_us,
-            kept[np.arange(len(newest)), newest],
+            np.where(outside[newest][:, None], np.float32(np.nan), kept[newest]),
             peak,
             trough,
             _over(exact.sum(axis=2), count),
             _over(np.vecdot(exact, exact), count),
         )
 
+    def begin_anew(self, series: NDArray[np.int64]) -> None:
+        """Let go of all rows of these series."""
+        self.newest_us[series], self._time_us[series], self._values[series] = 0, 0, np.nan
+
     def widen(self, size: int) -> None:
         """Make room for so many series."""
         extra = size - len(self._next)
         if extra > 0:
             self._next = np.pad(self._next, (0, extra))
-            self._newest_us = np.pad(self._newest_us, (0, extra))
+            self.newest_us = np.pad(self.newest_us, (0, extra))
             self._time_us = np.pad(self._time_us, ((0, extra), (0, 0)))
             self._values = np.pad(self._values, ((0, extra), (0, 0), (0, 0)), constant_values=np.nan)
 
@@ -131,7 +138,7 @@ class RollingWindow:
             self._values = np.pad(self._values, ((0, 0), (0, extra), (0, 0)), constant_values=np.nan)
 
     def _inside(self, series: NDArray[np.int64], time_us: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return time_us > self._newest_us[series] - self._window_us
+        return time_us > self.newest_us[series] - self._window_us
 
 
 class HeldExtremes:
@@ -185,10 +192,69 @@ class HeldExtremes:
             self._interval = np.pad(self._interval, (0, extra))
             self._held = np.pad(self._held, ((0, 0), (0, 0), (0, extra), (0, 0)), constant_values=np.nan)
 
-    def extremes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(greatest, least), each of shape (series, columns); NaN where no value is known."""
-        greatest, negated = np.fmax(self._held[:, 0], self._held[:, 1])
+    def begin_anew(self, series: NDArray[np.int64], time_us: NDArray[np.int64]) -> None:
+        """Go on at these times, which lie before; what was held until now is held for another interval."""
+        self._interval[series] = time_us // self._hold_us
+        self._held[:, 1, series] = np.fmax(self._held[:, 0, series], self._held[:, 1, series])
+        self._held[:, 0, series] = np.nan
+
+    def extremes(self, until_us: NDArray[np.int64] | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(greatest, least), each of shape (series, columns); NaN where no value is known.
+
+        Args:
+            until_us: how far time has come for each series, if further than its newest row.
+        """
+        this, before = self._held[:, 0], self._held[:, 1]
+        if until_us is not None and len(until_us):
+            passed = (until_us // self._hold_us - self._interval)[:, None]
+            this = np.where(passed > 1, np.float32(np.nan), this)
+            before = np.where(passed > 0, np.float32(np.nan), before)
+        greatest, negated = np.fmax(this, before)
         return greatest, -negated
+
+
+class Rolling:
+    """The window and the held extremes of many series. `push` is its only mutator.
+
+    A clock that is set back, or a single time that is ahead of all others, does not freeze them: a series begins anew
+    once all of its rows in a push lie `SET_BACK_US` behind its newest.
+    """
+
+    def __init__(self, window_us: int, hold_us: int, columns: int) -> None:
+        self._window = RollingWindow(window_us, columns)
+        self._held = HeldExtremes(hold_us, columns)
+
+    def push(self, series: NDArray[np.int64], time_us: NDArray[np.int64], values: NDArray[np.float32]) -> None:
+        """Add rows that stand by series: its index (n,), event time (n,), values (n, columns), NaN for unknown ones."""
+        if len(series) == 0:
+            return
+        self.widen(int(series[-1]) + 1)
+        starts = starts_of(series)
+        owners, newest_us = series[starts], np.maximum.reduceat(time_us, starts)
+        back = newest_us < self._window.newest_us[owners] - SET_BACK_US
+        if back.any():
+            self._window.begin_anew(owners[back])
+            self._held.begin_anew(owners[back], newest_us[back])
+        self._window.push(series, time_us, values)
+        self._held.push(series, time_us, values)
+
+    def widen(self, size: int) -> None:
+        """Make room for so many series."""
+        self._window.widen(size)
+        self._held.widen(size)
+
+    @property
+    def newest_us(self) -> NDArray[np.int64]:
+        """The newest event time of each series; 0 where it has had no row."""
+        return self._window.newest_us
+
+    def statistics(self, until_us: NDArray[np.int64]) -> Statistics:
+        """Of the window of each series that ends there, or with its newest row if that is later."""
+        return self._window.statistics(until_us)
+
+    def extremes(self, until_us: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(greatest, least) of each series that are still held at that time."""
+        return self._held.extremes(until_us)
 
 
 def _whole(rows: NDArray[np.float32]) -> NDArray[np.void]:

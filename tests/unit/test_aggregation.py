@@ -73,11 +73,12 @@ def batches(rows: Sequence[Row], seed: int) -> list[pa.RecordBatch]:
 def expected_totals(rows: Iterable[Row], device: str) -> list[list[float]]:
     """Sums over the phases of each message that is in the window of its device: one row a message."""
     messages: dict[int, list[Row]] = {}
+    rows = list(rows)
+    newest_us = max(row["time"] for row in rows if row["device"] == device)
     for row in rows:
         if row["device"] == device and row["stream"] in STREAMS:
             messages.setdefault(row["message"], []).append(row)
     whole = [rows for rows in messages.values() if sorted(row["stream"] for row in rows) == sorted(STREAMS)]
-    newest_us = max(rows[0]["time"] for rows in whole)
     columns = [f"a_{quantity.column}" for name in TOTALS for quantity in QUANTITIES if quantity.name == name]
     return [
         [sum(float(np.nan if row[column] is None else row[column]) for row in rows) for column in columns]
@@ -114,6 +115,60 @@ def same(one: Any, other: Any) -> None:
             np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-6, err_msg=field.name)
         else:
             assert mine == its
+
+
+def seconds(first: int, last: int, value: float, streams: Sequence[str] = STREAMS, **row: Any) -> list[pa.RecordBatch]:
+    """Twenty messages a batch, from and until a second."""
+    numbers = [range(start, start + 20) for start in range(60 * first, 60 * last, 20)]
+    return [
+        cycles([each for number in some for each in message(number, [value] * len(streams), streams, **row)])
+        for some in numbers
+    ]
+
+
+def test_a_phase_that_has_gone_shows_nothing_once_its_window_is_over() -> None:
+    one = aggregator()
+    for batch in seconds(0, 2, 20.0):
+        one.push(batch)
+    for batch in seconds(2, 4, 50.0, STREAMS[:2]):
+        one.push(batch)
+    summary = one.summary()
+    gone = summary.stream_keys.index(("pdu1", STREAMS[2]))
+    for figures in (summary.streams.mean, summary.streams.window.latest, summary.streams.window.peak):
+        assert np.isnan(figures[gone]).all()
+        assert np.isfinite(np.delete(figures, gone, axis=0)).all()
+    assert np.isnan(summary.totals.mean).all()
+    assert summary.streams.held_max[gone].max() == 20.0  # held for longer than a window
+    for batch in seconds(4, 200, 50.0, STREAMS[:2]):
+        one.push(batch)
+    summary = one.summary()
+    assert np.isnan(summary.streams.held_max[gone]).all()
+    assert np.isnan(summary.totals.held_max).all()
+
+
+@pytest.mark.parametrize("ahead", [1, 60 * 60], ids=["a single time ahead", "a clock that is set back"])
+def test_a_time_that_is_ahead_does_not_freeze_the_figures(ahead: int) -> None:
+    one = aggregator()
+    before = [message(number, [20.0] * 3, time=START_US + number * PERIOD_US + 240_000_000) for number in range(ahead)]
+    one.push(cycles([row for rows in before for row in rows]))
+    for batch in seconds(ahead // 60 + 1, ahead // 60 + 4, 70.0):
+        one.push(batch)
+    summary = one.summary()
+    assert summary.streams.window.trough[:, 0].tolist() == [70.0] * 3
+    assert summary.streams.window.latest[:, 0].tolist() == [70.0] * 3
+    assert summary.totals.window.trough[0, 0] == 210.0
+    assert summary.streams.held_max[:, 0].tolist() == [70.0] * 3
+    assert summary.streams.held_min[:, 0].tolist() == [20.0] * 3  # what was held until then still is
+
+
+def test_rows_that_come_late_do_not_count_as_a_clock_that_is_set_back() -> None:
+    one = aggregator()
+    for batch in seconds(0, 9, 1.0):
+        one.push(batch)
+    one.push(cycles(message(60, [5.0] * 3)))  # eight seconds late
+    summary = one.summary()
+    assert (summary.streams.window.newest_us == START_US + (9 * 60 - 1) * PERIOD_US).all()
+    assert summary.streams.window.peak[:, 0].tolist() == [1.0] * 3
 
 
 def test_rows_that_only_share_a_time_do_not_add_up() -> None:

@@ -7,13 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.cli.metrics import reference
 from pipeline.core import families
+from pipeline.core.aggregation import KEPT_S
 from pipeline.core.balance import Balance
 from pipeline.core.completeness import Completeness
 from pipeline.core.config import Device, Metrics
+from pipeline.core.figures import Figures
 from pipeline.core.fleet import families as fleet
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import DROPS, STREAMS, Tally
@@ -167,6 +170,21 @@ def test_a_silent_device_loses_its_gauges_and_then_its_counters(age_us: int | No
     of_other = {name for name, labels in samples(at_hand) if ("device", "other") in labels}
     expected = (LIVE | REMEMBERED | CONNECTION) - {families.BREAKER_UTILISATION}
     assert of_other == {family.name for family in expected}
+
+
+def test_what_an_aggregator_said_long_ago_is_not_shown_as_new() -> None:
+    values = [277.0, 0.1, 8.0, 0.1, 900.0, 960.0, -12.0, 0.9375]
+    said = summary("a", {"pdu1": values})
+    for age_s, figures in ((KEPT_S - 0.1, True), (KEPT_S + 0.1, False)):
+        now_us = said.received_us["pdu1"] + int(age_s * 1e6)
+        states = {"pdu1": replace(HEARD, last_received_us=now_us)}
+        found = {name for name, _ in samples(replace(snapshot(states=states, summaries=(said,)), now_us=now_us))}
+        assert {family.name for family in families.ENERGY} <= found  # counters stay
+        assert (families.STREAM.mean[0].name in found) == figures
+        shown = Figures(replace(snapshot(states=states, summaries=(said,)), now_us=now_us), 5.0)
+        assert (shown.rows()[0]["real_power_w"] is not None) == figures
+        assert bool((shown.of("pdu1") or {})["channels"]) == figures
+        assert np.isfinite(shown.power_w()).all() == figures
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class LiveSource:
 
     def update(self, snapshot: Snapshot, ingests: Mapping[str, str], replay: Mapping[str, Any] | None) -> None:
         """Take a new look: what is known, the ingest of each device, what the replay says."""
-        figures = Figures(snapshot, self._config.limits.silence_s, self._config.nominal_hz)
+        figures = Figures(snapshot, self._config.limits.silence_s, self._config.hz_of)
         self._trend.push(figures.devices, figures.power_w())
         self._ingests, self._replay, self._store = ingests, replay, snapshot.store
         self._figures = figures
@@ -98,4 +98,4 @@ class LiveSource:
         most = self._config.storage.indexed_devices
         if len(self._config.devices) > most:
             raise KarmanError(f"with more than {most} devices stored cycles have no index by device")
-        return by_cycle(history.cycles(self._config.dsn, device, from_us, to_us, MOST_ROWS), self.streams, "time")
+        return by_cycle(history.cycles(self._config.dsn, device, from_us, to_us, MOST_ROWS), self.streams)

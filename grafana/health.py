@@ -195,8 +195,8 @@ def _devices() -> list[Json]:
     )
     left_out = graph(
         "Rows left out of the fleet's sums",
-        "late: a device is slower than the sums wait. ahead, untimed: its clock. unknown: it is in no configuration."
-        " They are stored all the same; only the sums lack them.",
+        "late: a device is slower than the sums wait. ahead, untimed: its clock. unknown: no real power,"
+        " or more than 10 MW. They are stored all the same; only the sums lack them.",
         "recps",
         [
             prometheus(

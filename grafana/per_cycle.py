@@ -49,6 +49,8 @@ _STEP_OF_CYCLES: Final = "interval '50 ms'"
 _STEP_OF_BUCKETS: Final = "1.5 * greatest($__interval_ms, 1000) * interval '1 ms'"
 # Streams need not share their times: what another one's points leave empty for less than this is no gap.
 _SPANNED_MS: Final = 100
+# Cycles of a device without a clock may have arrived at the same time: their numbers tell them apart.
+_NUMBER: Final = "coalesce(sequence, max(sequence) OVER (PARTITION BY time))"
 _OF_DEVICE: Final = "$__timeFilter(time) AND device = ${device:sqlstring} AND phase = ${phase:sqlstring}"
 
 _HOW: Final = (
@@ -107,25 +109,27 @@ def _picked(metric: str) -> Json:
     )
 
 
-def _three_phase(title: str, description: str, unit: str, expression: str, color: str) -> Json:
+def _three_phase(title: str, description: str, unit: str, needed: str, expression: str, color: str) -> Json:
+    """`needed`: the columns of which each phase must have a value."""
+    whole = " AND ".join(f"count({column}) = {len(PHASES)}" for column in needed.split())
     statement = f"""
 SELECT time, '{title}' AS metric, {expression} AS value
 FROM (
-  SELECT time, stream, real_power_w AS w, apparent_power_va AS va, reactive_power_var AS var, rms_current_a AS a
+  SELECT time, {_NUMBER} AS number, stream, real_power_w AS w, apparent_power_va AS va, reactive_power_var AS var, rms_current_a AS a
   FROM cycle_by_phase
   WHERE $__interval_ms < {_RAW_BELOW_MS} AND {_OF_DEVICE} AND stream IN ({_THREE})
   UNION ALL
-  SELECT {_BUCKET}, stream,
+  SELECT {_BUCKET}, NULL, stream,
     sum(real_power_w_sum) / nullif(sum(real_power_w_count), 0),
     sum(apparent_power_va_sum) / nullif(sum(apparent_power_va_count), 0),
     sum(reactive_power_var_sum) / nullif(sum(reactive_power_var_count), 0),
     sqrt(sum(rms_current_a_sumsq) / nullif(sum(rms_current_a_count), 0))
   FROM power_rollup
   WHERE $__interval_ms >= {_RAW_BELOW_MS} AND step_s = {_STEP} AND {_OF_DEVICE} AND stream IN ({_THREE})
-  GROUP BY 1, 2
+  GROUP BY 1, 3
 ) phases
-GROUP BY time
-HAVING count(*) = {len(PHASES)}
+GROUP BY time, number
+HAVING {whole}
 """
     longest = f"CASE WHEN $__interval_ms < {_RAW_BELOW_MS} THEN {_STEP_OF_CYCLES} ELSE {_STEP_OF_BUCKETS} END"
     return graph(
@@ -143,11 +147,12 @@ HAVING count(*) = {len(PHASES)}
 def _three_phases() -> list[Json]:
     whole = " A cycle of which a phase is missing is left out."
     return [
-        _three_phase("Three-phase real power", "Sum over the three phases." + whole, "watt", "sum(w)", "green"),
+        _three_phase("Three-phase real power", "Sum over the three phases." + whole, "watt", "w", "sum(w)", "green"),
         _three_phase(
             "Three-phase reactive power",
             "Sum over the three phases; lagging is positive, as the device defines it." + whole,
             "voltampreact",
+            "var",
             "sum(var)",
             "yellow",
         ),
@@ -156,6 +161,7 @@ def _three_phases() -> list[Json]:
             "Real power of the three phases over the sum of their apparent powers. Below 0.85 under load, look for"
             " power supplies that idle or fail.",
             "none",
+            "w va",
             "sum(w) / nullif(sum(va), 0)",
             "purple",
         ),
@@ -164,6 +170,7 @@ def _three_phases() -> list[Json]:
             "Greatest deviation of a phase's current from the mean of the three, over that mean. From 15 % on for"
             " minutes, move single-phase loads; single cycles say little.",
             "percentunit",
+            "a",
             "greatest(max(a) - avg(a), avg(a) - min(a)) / nullif(avg(a), 0)",
             "orange",
         ),

@@ -84,19 +84,16 @@ class Cycles:
         return self.values[chosen, :, _COLUMNS.index(column)].sum(axis=0, dtype=np.float64)
 
 
-def by_cycle(rows: pa.RecordBatch, streams: Sequence[str], group: str = "message") -> Cycles:
-    """Columns from rows of `CYCLE_SCHEMA` of one device.
+def by_cycle(rows: pa.RecordBatch, streams: Sequence[str]) -> Cycles:
+    """Columns from rows of `CYCLE_SCHEMA` of one device; those of one message make a cycle.
 
     Args:
         streams: those that come first, in this order; others follow by name.
-        group: the column whose equal values make a cycle: the message, or the time for rows from the database.
     """
     names = rows.column("stream").dictionary.to_pylist()
     ordered = [*streams, *sorted(set(names) - set(streams))]
     place = np.array([ordered.index(name) for name in names], np.int64)
-    key = rows.column(group)
-    key = (key.view(pa.int64()) if pa.types.is_timestamp(key.type) else key).to_numpy()
-    _, first, cycle = np.unique(key, return_index=True, return_inverse=True)
+    _, first, cycle = np.unique(rows.column("message").to_numpy(), return_index=True, return_inverse=True)
     time_us = rows.column("time").view(pa.int64()).to_numpy()[first]
     sequence = np.full(len(first), _UNKNOWN, np.int64)
     np.maximum.at(sequence, cycle, rows.column("sequence").fill_null(_UNKNOWN).to_numpy())

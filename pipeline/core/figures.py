@@ -8,7 +8,7 @@ Must not know: who looks, clocks, how it is drawn.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -38,13 +38,13 @@ class Figures:
 
     Args:
         silence_s: a device unheard for so long has no figures.
-        nominal_hz: messages a second; a slow replay is not stale between two of them.
+        hz_of: messages a second of a device; one of a slow replay is not stale between two of them.
     """
 
-    def __init__(self, snapshot: Snapshot, silence_s: float, nominal_hz: float = 60.0) -> None:
+    def __init__(self, snapshot: Snapshot, silence_s: float, hz_of: Callable[[Device], float] = lambda _: 60.0) -> None:
         self._snapshot = snapshot
         self._silence_s = silence_s
-        self._stale_s = max(STALE_S, STALE_PERIODS / nominal_hz)
+        self._hz_of = hz_of
         # As configured, and from the start: whichever is heard first, the first one stays the first.
         heard = snapshot.states
         self._states = {name: heard.get(name) or _unheard(device) for name, device in snapshot.devices.items()}
@@ -92,6 +92,7 @@ class Figures:
             "feed": configured.feed,
             "breaker_a": configured.breaker_a,
             "nominal_v": configured.nominal_v,
+            "nominal_hz": self._hz_of(configured),
             "rate_hz": state.rate_hz,
             "received": state.tally.received,
             "missing": state.tally.missing,
@@ -107,7 +108,8 @@ class Figures:
         age_s = self._age_s(name)
         if age_s is None:
             return "never"
-        return "live" if age_s <= self._stale_s else "stale" if age_s <= self._silence_s else "silent"
+        stale_s = max(STALE_S, STALE_PERIODS / self._hz_of(self._configured(name)))
+        return "live" if age_s <= stale_s else "stale" if age_s <= self._silence_s else "silent"
 
     def _row(self, name: str) -> dict[str, Any]:
         state, configured = self._states[name], self._configured(name)

@@ -82,8 +82,8 @@ export class DeviceView {
   told(about, said, dropped) {
     this.about = about;
     this.view.streams = about.streams;
-    this.view.store.periodUs = 1e6 / about.nominal_hz;
     if (!said || said.device !== this.name) return;
+    this.view.store.periodUs = 1e6 / said.nominal_hz;
     this.view.device = said;
     showFigures(byId("figures"), said, this.view.channel, about);
     showQuality(byId("quality"), said, about, dropped, this.view.store.channels);

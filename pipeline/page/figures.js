@@ -54,7 +54,7 @@ export function showQuality(place, said, about, dropped, channels) {
   const lost = said.missing ? `${figure(said.missing, 0)} missing` : "none missing";
   const whole = known(said.completeness) ? `${figure(said.completeness, said.completeness < 1 ? 2 : 0, 0.01)} % complete` : DASH;
   const parts = [
-    ["rate", `${figure(said.rate_hz, 1)} cycles/s`, known(said.rate_hz) && said.rate_hz < 0.95 * about.nominal_hz],
+    ["rate", `${figure(said.rate_hz, 1)} cycles/s`, known(said.rate_hz) && said.rate_hz < 0.95 * said.nominal_hz],
     ["complete", whole, known(said.completeness) && said.completeness < 0.99],
     ["missing", lost, said.missing > 0],
     ["delay", `delay ${span(said.delay_s)}`, said.delay_s > 1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pipeline.adapters.timescale import history
@@ -30,7 +31,7 @@ def filled(database: str) -> str:
 
 def test_cycles_come_back_bit_for_bit(filled: str) -> None:
     until_us = batches.START_US + COUNT * PERIOD_US
-    found = by_cycle(history.cycles(filled, "rack1-pdu2", batches.START_US, until_us, 10_000), STREAMS, "time")
+    found = by_cycle(history.cycles(filled, "rack1-pdu2", batches.START_US, until_us, 10_000), STREAMS)
     wanted = by_cycle(batches.cycles(COUNT), STREAMS)
     np.testing.assert_array_equal(found.time_us, wanted.time_us)
     np.testing.assert_array_equal(found.sequence, wanted.sequence)
@@ -42,16 +43,26 @@ def test_the_first_moment_is_inside_and_the_last_is_not_and_of_too_many_the_newe
     def numbers(from_number: int, to_number: int, limit: int = 10_000) -> list[int]:
         times = (batches.START_US + number * PERIOD_US for number in (from_number, to_number))
         rows = history.cycles(filled, "other", *times, limit)
-        return sorted({(us - batches.START_US) // PERIOD_US for us in by_cycle(rows, STREAMS, "time").time_us.tolist()})
+        return sorted({(us - batches.START_US) // PERIOD_US for us in by_cycle(rows, STREAMS).time_us.tolist()})
 
     assert numbers(10, 13) == [10, 11, 12]
     assert numbers(10, 20, limit=6) == [18, 19]
     assert numbers(COUNT, COUNT + 10) == []
 
 
+def test_cycles_that_arrived_together_stay_apart(database: str) -> None:
+    rows = batches.cycles(8)
+    time = pa.array([batches.START_US] * rows.num_rows).view(rows.schema.field("time").type)
+    store = Store(database)
+    store.write([batches.batch(0, rows.set_column(0, rows.schema.field("time"), time))])
+    store.close()
+    found = by_cycle(history.cycles(database, "rack1-pdu2", 0, 2 * batches.START_US, 10_000), STREAMS)
+    assert sorted(found.sequence.tolist()) == list(range(8))
+
+
 def test_nobodys_cycles_are_none(filled: str) -> None:
     rows = history.cycles(filled, "'; DROP TABLE cycle; --", 0, 2 * batches.START_US, 10)
-    assert len(by_cycle(rows, STREAMS, "time")) == 0
+    assert len(by_cycle(rows, STREAMS)) == 0
 
 
 def test_a_database_that_is_away_is_an_error_of_ours() -> None:

@@ -222,6 +222,23 @@ def test_timescale_converts_old_chunks_and_rolls_up_what_comes_late(store: Store
         assert counts == [(rows.num_rows,)] * 2
 
 
+def test_timescale_rolls_up_what_a_spool_brings_after_days(store: Store) -> None:
+    needs(store, Flavour.TIMESCALE)
+    upkeep.apply_policies(store.connection, Storage(), 1)
+    now_us = int(datetime.now(UTC).timestamp() * 1e6)
+    rows = cycles(600)
+    times = rows.column("time")
+    with psycopg.connect(store.connection.info.dsn, autocommit=True) as connection:
+        for number, hours in enumerate((1, 2, 23, 30, 80, 20 * 24)):  # the newest first, as live data does
+            back_us = START_US - (now_us - hours * HOUR_US)
+            moved = pa.array(times.view(pa.int64()).to_numpy() - back_us).view(times.type)
+            store.write([batch(number, rows.set_column(0, rows.schema.field(0), moved))])
+            run(connection, "policy_refresh_continuous_aggregate")
+        for series in ("power_1s", "power_1m", "power_1h"):
+            told = connection.execute(f"SELECT sum(row_count)::bigint FROM {series}").fetchone()
+            assert told == (6 * rows.num_rows,), series
+
+
 def run(connection: psycopg.Connection, procedure: str) -> None:
     policies = connection.execute(
         "SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = %s AND hypertable_schema IS NOT NULL",

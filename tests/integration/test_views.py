@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import psycopg
@@ -13,6 +14,7 @@ from psycopg import conninfo, sql
 
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.model import VALUE_COLUMNS
+from tests import grafana
 from tests.integration.batches import START_US, batch, cycles
 
 # As the original's panel asks, Grafana's macro expanded.
@@ -55,6 +57,49 @@ def test_the_originals_query_runs_unchanged(filled: str) -> None:
             "apparent_power", "reactive_power", "power_factor", "three_phase_real_power", "three_phase_reactive_power",
         }  # fmt: skip
         json.dumps(shape, allow_nan=False)
+
+
+def partial(rows: pa.RecordBatch, column: str, known: Callable[[int, int], bool]) -> pa.RecordBatch:
+    """100 of a quantity in every row, unknown where (cycle, phase) is not known."""
+    values = [100.0 if known(row // 3, row % 3) else None for row in range(rows.num_rows)]
+    return rows.set_column(rows.schema.get_field_index(column), column, pa.array(values, pa.float32()))
+
+
+def test_a_sum_of_three_phases_needs_a_value_of_each(database: str) -> None:
+    rows = cycles(20)
+    rows = partial(rows, "a_reactive_power_var", lambda cycle, phase: phase < 2 or cycle < 5)
+    rows = partial(rows, "a_real_power_w", lambda cycle, phase: phase < 2 or cycle < 10)
+    rows = partial(rows, "a_apparent_power_va", lambda _cycle, _phase: True)
+    rows = partial(rows, "a_rms_current_a", lambda _cycle, phase: phase < 2)
+    store = Store(database)
+    store.write([batch(0, rows)])
+    store.close()
+    since, until = (datetime.fromtimestamp(START_US / 1e6 + seconds, UTC) for seconds in (-1, 2))
+    dashboard = grafana.load(grafana.FOLDER / "dashboards" / "karman-per-cycle.json")
+    known = {
+        "Three-phase real power": (10, 300.0),
+        "Three-phase reactive power": (5, 300.0),
+        "Three-phase power factor": (10, 1.0),
+        "Imbalance of phase currents": (0, None),
+    }
+    chosen = {"device": grafana.Variable("rack1-pdu2"), "phase": grafana.Variable("a")}
+    with psycopg.connect(database) as connection:
+        for title, (count, value) in known.items():
+            (statement,) = (
+                target["rawSql"]
+                for panel in grafana.panels(dashboard)
+                if panel["title"] == title
+                for target in panel["targets"]
+            )
+            points = connection.execute(grafana.sql(statement, chosen, since, until, 10).encode()).fetchall()
+            assert {row[-1] for row in points if row[-1] is not None} == ({value} if count else set()), title
+            assert len([row for row in points if row[-1] is not None]) == count, title
+            rolled_up = connection.execute(grafana.sql(statement, chosen, since, until, 1000).encode()).fetchall()
+            assert all(row[-1] in (value, None) for row in rolled_up), title
+        sums = connection.execute(
+            "SELECT data -> 'threephase/karman1' -> 'phase_a' ->> 'three_phase_reactive_power' FROM bibimbap ORDER BY time"
+        ).fetchall()
+    assert [value for (value,) in sums] == ["300"] * 5 + [None] * 15
 
 
 def test_the_view_shows_the_device_that_the_setting_names(filled: str) -> None:

@@ -44,10 +44,9 @@ def test_cycles_come_in_the_order_of_time() -> None:
     assert power(found) == [2, 3]
 
 
-def test_rows_that_share_only_a_time_are_two_cycles_unless_they_come_from_the_database() -> None:
+def test_rows_that_share_only_a_time_are_two_cycles() -> None:
     rows = cycles([*message(0, 1, 2, 3), *message(1, 4, 5, 6, time=START_US)])
     assert len(by_cycle(rows, STREAMS)) == 2
-    assert len(by_cycle(rows, STREAMS, "time")) == 1
 
 
 def test_a_channel_of_which_nothing_is_known_is_left_out_and_other_streams_follow() -> None:

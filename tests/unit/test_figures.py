@@ -128,7 +128,7 @@ def test_the_first_device_is_the_first_one_configured_whichever_is_heard_first()
 
 def test_a_slow_replay_is_not_stale_between_two_messages() -> None:
     snapshot = Snapshot(NOW_US, streams=STREAMS, states={"pdu1": heard(2.9), "pdu2": heard(3.1)})
-    slow = Figures(snapshot, SILENCE_S, nominal_hz=1.0)
+    slow = Figures(snapshot, SILENCE_S, hz_of=lambda _: 1.0)
     assert [slow.state(name) for name in slow.devices] == ["live", "stale"]
 
 

@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from pipeline.adapters.timescale.connection import connect, translated
 from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS
 
 TIMEOUT_MS: Final = 2000
+_UNKNOWN: Final = -1
 _QUERY: Final = (
     "SELECT (extract(epoch FROM c.time) * 1000000)::bigint, s.name, c.sequence, c.flags, "  # noqa: S608 - our own names
     + ", ".join(f"c.{name}" for name in VALUE_COLUMNS)
@@ -26,7 +28,9 @@ _QUERY: Final = (
 
 
 def cycles(dsn: str, device: str, from_us: int, to_us: int, limit: int) -> pa.RecordBatch:
-    """The rows of a device with from_us <= time < to_us, `CYCLE_SCHEMA`, at most the newest `limit`; `message` is 0.
+    """The rows of a device with from_us <= time < to_us, `CYCLE_SCHEMA`, at most the newest `limit`.
+
+    What has the same time and number is one message: those of a device without a clock may have arrived together.
 
     Raises:
         StorageError: the database is away, or too slow.
@@ -43,14 +47,25 @@ def cycles(dsn: str, device: str, from_us: int, to_us: int, limit: int) -> pa.Re
 def _rows(device: str, found: list[tuple[Any, ...]]) -> pa.RecordBatch:
     times, names, sequences, flags, *values = zip(*found, strict=True) if found else ((),) * (4 + len(VALUE_COLUMNS))
     time = pa.array(times, pa.int64()).view(TIMESTAMP)
+    sequence = pa.array(sequences, pa.int64())
     columns = [
         time,
         time,
         pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(found), np.int32)), pa.array([device])),
         pa.array(names, pa.string()).dictionary_encode(),
-        pa.array(sequences, pa.int64()),
-        pa.array(np.zeros(len(found), np.int64)),
+        sequence,
+        pa.array(_messages(np.array(times, np.int64), sequence.fill_null(_UNKNOWN).to_numpy())),
         pa.array(flags, pa.int32()),
         *(pa.array(column, pa.float32()) for column in values),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=CYCLE_SCHEMA)
+
+
+def _messages(time_us: NDArray[np.int64], sequence: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The message of each row; one without a number belongs to the last one of its time."""
+    _, moment = np.unique(time_us, return_inverse=True)
+    last = np.full(len(time_us), _UNKNOWN)
+    np.maximum.at(last, moment, sequence)
+    number = np.where(sequence == _UNKNOWN, last[moment], sequence)
+    _, message = np.unique(np.stack([time_us, number]), axis=1, return_inverse=True)
+    return message.reshape(-1).astype(np.int64)

@@ -110,10 +110,12 @@ def apply_policies(connection: psycopg.Connection, settings: Storage, devices: i
                 "CALL add_columnstore_policy(%s::regclass, after => %s::interval, schedule_interval => %s::interval)",
                 [table, wait, max(chunk / 2, timedelta(minutes=10))],
             )
-        # Late rows are taken into the aggregates as long as they may come out of a spool.
-        for table, start, end, schedule in (
-            ("power_1m", timedelta(days=1), timedelta(minutes=1), timedelta(seconds=30)),
-            ("power_1h", timedelta(days=3), timedelta(hours=1), timedelta(minutes=10)),
+        # A spool may bring rows of long ago. What is looked at again is only what has changed; but seconds that are too
+        # old to be kept must not be: their minutes would be made anew of what is left of them.
+        start = max(timedelta(days=1), timedelta(seconds=settings.keep_1s_s) - timedelta(days=1))
+        for table, end, schedule in (
+            ("power_1m", timedelta(minutes=1), timedelta(seconds=30)),
+            ("power_1h", timedelta(hours=1), timedelta(minutes=10)),
         ):
             connection.execute("SELECT remove_continuous_aggregate_policy(%s::regclass, if_exists => true)", [table])
             connection.execute(

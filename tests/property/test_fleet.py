@@ -296,6 +296,18 @@ def test_imbalance_and_ratings() -> None:
     assert np.isnan(told.current_a[run.row("rack", "r0")])  # currents of three phases make no one current
 
 
+def test_the_current_of_a_second_is_the_root_of_the_mean_square() -> None:
+    """Half of each second 8 A, half 32 A: that heats as 23.3 A do, not as 20."""
+    fleet = devices(1, 2, breaker_a=40.0)
+    power_w = np.tile(np.repeat([8 * 277.0, 32 * 277.0], 30), 4)[None, :, None].repeat(2, axis=0).repeat(3, axis=2)
+    run = Run(fleet)
+    told = by_second(run.feed(cycles(fleet, power_w)))[2]
+    member_a = np.sqrt((8**2 + 32**2) / 2)
+    row = run.row("rack", "r0", "B")
+    assert told.current_a[row] == pytest.approx(2 * member_a, rel=1e-4)
+    assert told.headroom_a[row] == pytest.approx(0.8 * 80 - 2 * member_a, rel=1e-3)
+
+
 def test_redundancy_is_what_one_of_two_feeds_has_left_with_the_current_of_both() -> None:
     """By hand: 3 A and 5 A on breakers of 30 A and 20 A; one feed, a device on none, a breaker that is not rated."""
     racks = [
@@ -307,18 +319,22 @@ def test_redundancy_is_what_one_of_two_feeds_has_left_with_the_current_of_both()
         ("r2", "", 30.0),
         ("r3", "A", 30.0),
         ("r3", "B", None),
+        ("r4", "A", 30.0),
+        ("r4", "B", 30.0),
     ]
     fleet = tuple(
         Device(f"d{n}", f"tcp://x:{n + 1}", rack=rack, feed=feed, breaker_a=rating)
         for n, (rack, feed, rating) in enumerate(racks)
     )
-    amperes = np.array([3.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
+    amperes = np.array([3.0, 5.0, *[1.0] * 8])
     given = cycles(fleet, np.tile((amperes * 277.0)[:, None, None], (1, 240, 3)))
-    run = Run(fleet, breakers=(Breaker("feed", "A", 25.0), Breaker("feed", "B", 50.0)))
+    ratings = (Breaker("feed", "A", 25.0), Breaker("feed", "B", 50.0), Breaker("rack", "r4", 12.0))
+    run = Run(fleet, breakers=ratings)
     told = by_second(run.feed(given))[2]
     assert told.redundancy_a[run.row("rack", "r0", "A")] == pytest.approx(0.8 * 20 - 8)  # on B, if A fails
-    assert told.redundancy_a[run.row("feed", "A", "C")] == pytest.approx(0.8 * 25 - 13)  # on A, if B fails
-    assert told.redundancy_a[run.row("feed", "B", "C")] == pytest.approx(0.8 * 50 - 13)
+    assert told.redundancy_a[run.row("rack", "r4", "A")] == pytest.approx(0.8 * 12 - 2)  # its own carries all of it
+    assert told.redundancy_a[run.row("feed", "A", "C")] == pytest.approx(0.8 * 25 - 15)  # on A, if B fails
+    assert told.redundancy_a[run.row("feed", "B", "C")] == pytest.approx(0.8 * 50 - 15)
     unknown = [("rack", "r0", "all"), ("feed", "A", "all"), *(("rack", rack, "A") for rack in ("r1", "r2", "r3"))]
     assert np.isnan([told.redundancy_a[run.row(*place)] for place in unknown]).all()
     silent = by_second(Run(fleet).feed(given.at(given.device != 0)))[2]

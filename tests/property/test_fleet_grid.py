@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.fleet.concentrator import SLOT, Cells, Concentrator, Rows
+from pipeline.core.fleet.concentrator import HEAT_SPLIT, SLOT, Cells, Concentrator, Rows
 
 START_S = 1_800_000_000
 
@@ -22,7 +22,7 @@ def streams_of_cycles(draw: st.DrawFn) -> tuple[list[int], int, list[tuple[int, 
     for series, period in enumerate(periods):
         time_us = START_S * 1_000_000 + draw(st.integers(0, 2_000_000))
         for step in draw(st.lists(st.sampled_from(["on", "early", "hole", "back", "same", "far"]), max_size=12)):
-            power, current = draw(st.integers(-(10**10), 10**10)), draw(st.integers(-1, 10**9))
+            power, current = draw(st.integers(-(10**10), 10**10)), draw(st.integers(-1, 10**8))
             rows.append((series, time_us, power, current))
             jitter = draw(st.integers(-period // 3, period // 3))
             time_us += {
@@ -46,7 +46,7 @@ def closed(grid: Concentrator, until: int = START_S + 30) -> list[Cells]:
 
 
 def same(first: list[Cells], second: list[Cells]) -> bool:
-    names = ("covered", "energy", "charge", "dark")
+    names = ("covered", "energy", "heat", "dark")
     return all(
         np.array_equal(getattr(a, name), getattr(b, name)) for a, b in zip(first, second, strict=True) for name in names
     )
@@ -129,7 +129,8 @@ def test_a_cycle_is_divided_by_overlap() -> None:
     cells = closed(grid)[2]
     assert cells.covered.tolist() == [[SLOT // 2, SLOT // 2, 0, 0]]
     assert cells.energy.tolist() == [[8_000 * SLOT // 2, 8_000 * SLOT // 2, 0, 0]]
-    assert cells.charge.tolist() == [[3_000 * SLOT // 2, 3_000 * SLOT // 2, 0, 0]]
+    whole, rest = cells.heat[0].tolist()
+    assert whole * HEAT_SPLIT + rest == 3_000**2 * SLOT
     assert cells.dark.tolist() == [False]
 
 

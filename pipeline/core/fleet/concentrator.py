@@ -2,9 +2,9 @@
 
 The grid divides each second of UTC into as many slots as the mains has cycles. A cycle covers the time from its start
 to the start of its successor, or a nominal period where that is further off or did not come, and gives each slot its
-power times their overlap: what the slots hold is exactly the sum of power times duration of the cycles. It is counted
-in whole milliwatts, milliamperes and fractions of a microsecond, so that any order of adding gives the same. A cycle
-that comes twice counts once.
+power times their overlap: what the slots hold is exactly the sum of power times duration of the cycles. Of currents the
+squares are added up, whose mean is that of an rms value. All is counted in whole milliwatts, milliamperes and fractions
+of a microsecond, so that any order of adding gives the same. A cycle that comes twice counts once.
 
 Must not know: devices, phases, topology, wall clocks.
 """
@@ -21,6 +21,7 @@ from pipeline.core.fleet.membership import carried
 
 Ints = NDArray[np.int64]
 SLOT: Final = 1_000_000  # units of time in a slot: with n slots a second one is 1/n microseconds
+HEAT_SPLIT: Final = 1_000_000
 BEHIND_S: Final = 2  # before the first row: others may be so much older
 
 
@@ -50,16 +51,18 @@ class Rows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cells:
-    """A second of all series, each array of shape (series, slots).
+    """A second of all series.
 
-    `covered`: time of the slot that cycles cover, `SLOT` if all of it. `energy`: milliwatts times that, `charge`:
-    milliamperes times that. `dark`, of shape (series,): some current was unknown.
+    Of shape (series, slots): `covered`, the time of the slot that cycles cover, `SLOT` if all of it; `energy`,
+    milliwatts times that. Of shape (series, 2): `heat`, the squares of milliamperes times the time covered, as (whole,
+    rest) with whole * HEAT_SPLIT + rest, for an int64 would overflow at 400 A. Of shape (series,): `dark`, whether some
+    current was unknown.
     """
 
     second: int
     covered: Ints
     energy: Ints
-    charge: Ints
+    heat: Ints
     dark: NDArray[np.bool_]
 
 
@@ -118,7 +121,7 @@ class Concentrator:
             moved = replace(rows, series=target[rows.series])
             self._waiting[index] = moved.at(moved.series >= 0)
         for second, cells in self._open.items():
-            arrays = (cells.covered, cells.energy, cells.charge, cells.dark)
+            arrays = (cells.covered, cells.energy, cells.heat, cells.dark)
             self._open[second] = Cells(second, *(carried(array.T, origin, 0).T.copy() for array in arrays))
 
     def _settle(self, until_us: int) -> None:
@@ -156,13 +159,15 @@ class Concentrator:
         cell = rows.series * self._slots + slot
         for values, of in ((overlap, cells.covered), (overlap * rows.power_mw, cells.energy)):
             np.add.at(of.reshape(-1), cell, values)
-        np.add.at(cells.charge.reshape(-1), cell, overlap * np.maximum(rows.current_ma, 0))
+        square = np.maximum(rows.current_ma, 0) ** 2
+        np.add.at(cells.heat[:, 0], rows.series, square // HEAT_SPLIT * overlap)
+        np.add.at(cells.heat[:, 1], rows.series, square % HEAT_SPLIT * overlap)
         cells.dark[rows.series[rows.current_ma < 0]] = True
 
     def _cells(self, second: int) -> Cells:
         shape = (len(self._period), self._slots)
-        covered, energy, charge = np.zeros((3, *shape), np.int64)
-        return Cells(second, covered, energy, charge, np.zeros(shape[0], bool))
+        covered, energy = np.zeros((2, *shape), np.int64)
+        return Cells(second, covered, energy, np.zeros((shape[0], 2), np.int64), np.zeros(shape[0], bool))
 
 
 def _sorted(rows: Rows) -> Rows:

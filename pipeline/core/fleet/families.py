@@ -65,7 +65,7 @@ ENERGY: Final = counter(
     "karman_fleet_energy_joules", "joules", _PLACE, "Real energy of the members' cycles; nothing is made up for gaps."
 )
 CURRENT: Final = gauge(
-    "karman_fleet_current_amperes", "amperes", _PLACE, "Sum of the members' RMS currents in a phase, mean of a second."
+    "karman_fleet_current_amperes", "amperes", _PLACE, "Sum of the members' RMS currents of a second in a phase."
 )
 IMBALANCE: Final = gauge(
     "karman_fleet_current_imbalance_ratio",

@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 class Ratings:
     """Ratings of places and phases, in A; NaN where unknown. A place's `all` has none: phases are no one current.
 
-    `whole_a`: of the place. `one_feed_a`: of the lesser of its two feeds alone, of a feed its own; NaN where there are
-    not two. `other`: the row of the other feed, of a place that is a feed, else -1.
+    `whole_a`: of the place. `one_feed_a`: what carries all of it if a feed fails: the lesser of its two feeds, or its own
+    breaker if that is rated lower; of a feed its own; NaN where there are not two. `other`: the row of the other feed, of a place that is a feed, else -1.
     """
 
     whole_a: Floats
@@ -55,7 +55,8 @@ class Ratings:
         feeds = sorted({place.name for place in places if place.level == "feed"})
         for index, place in enumerate(places):
             if place.phase != ALL and place.level != "feed" and "" not in by_feed[place] and len(by_feed[place]) == 2:
-                one_feed_a[index] = np.min(list(by_feed[place].values()))  # NaN where either is
+                least_a = own.get((place.level, place.name), np.inf)
+                one_feed_a[index] = np.min([least_a, *by_feed[place].values()])  # NaN where either is
             elif place.phase != ALL and place.level == "feed" and len(feeds) == 2:
                 other[index] = row.get(place._replace(name=next(name for name in feeds if name != place.name)), -1)
                 one_feed_a[index] = whole_a[index] if other[index] >= 0 else np.nan

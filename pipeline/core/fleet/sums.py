@@ -1,7 +1,8 @@
 """The sums of one second along the topology, in whole numbers: parts of a fleet combine exactly, in any order.
 
-A member is in the sum of a slot, or of the second, if its cycles cover at least half of it in every phase that it has;
-it then counts with its mean over what is covered. One that is not is never counted as 0: there is a count beside.
+A member is in the sum of a slot, or of the second, if its cycles cover at least half of it in every phase that it has.
+It then counts with its mean over what is covered, and its current with the root of the mean square. One that is not is
+never counted as 0: there is a count beside.
 
 Must not know: rows, what is told of the sums.
 """
@@ -14,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.core.fleet.concentrator import SLOT, Cells, Ints
+from pipeline.core.fleet.concentrator import HEAT_SPLIT, SLOT, Cells, Ints
 from pipeline.core.fleet.membership import Membership, Place, origins
 
 ENERGY_SPLIT: Final = 1_000_000  # energy is held as (whole, rest): an int64 would overflow at 150 MW
@@ -77,7 +78,8 @@ def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: 
     energy, covered = cells.energy.sum(axis=1), cells.covered.sum(axis=1)  # of a series, a second fits
     length = SLOT * cells.covered.shape[1]
     power_mw, known = _mean(energy, covered, length)
-    current_ma, _ = _mean(cells.charge.sum(axis=1), covered, length)
+    heat = cells.heat[:, 0] * float(HEAT_SPLIT) + cells.heat[:, 1]
+    current_ma = np.rint(np.sqrt(heat / np.maximum(covered, 1))).astype(np.int64) * known
     steady = of_series.least(known)
     sizes = np.diff(np.append(of_series.starts, len(of_series.rows)))
     dark = np.minimum(of_series.sum(cells.dark.astype(np.int64)), 1)

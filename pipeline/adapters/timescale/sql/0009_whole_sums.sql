@@ -47,3 +47,5 @@ FROM (
     WINDOW frame AS (PARTITION BY c.time)
 ) f
 GROUP BY f.time;
+
+COMMENT ON COLUMN fleet_1s.current_a IS 'Sum of the members'' RMS currents of the second in A. NULL for phase all, and where one is unknown.';

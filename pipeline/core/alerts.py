@@ -21,6 +21,8 @@ ONLY_PROMETHEUS: Final = {
     "KarmanPipelineDown": "whoever answers is not down",
     "KarmanSpoolGrowing": "a rate needs the past; KarmanDatabaseBehind holds meanwhile",
     "KarmanFramesDropped": "an increase needs the past; the balance has all drops by reason",
+    "KarmanBreakerLoadHighInBursts": "the heat of ten minutes needs the past; utilisation stands beside each device",
+    "KarmanRackLoadHighInBursts": "so does that of a rack",
     "KarmanActorRestarting": "an increase needs the past; restarts stand beside each actor",
 }
 

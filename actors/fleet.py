@@ -67,7 +67,7 @@ class FleetActor:
         slots = slots_of(config.nominal_hz)
         self._summary = FleetSummary(membership.places, slots, ratings, self._settings.percentile_s, kept.totals)
         self._inbox = Inbox()  # of parts
-        epoch = time.time_ns() // 1000
+        epoch = board.starts(topology.FLEET).count
         self._store = Edge(topology.STORE, "write_fleet", topology.FLEET, epoch, OUTBOX_BYTES, window=2)
         self._newest: Told | None = None
         self._unwritten_s = 0

@@ -37,7 +37,7 @@ from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError, KarmanError
 from pipeline.core.fleet.told import Told
-from pipeline.core.greatest import Greatest
+from pipeline.core.greatest import Greatest, held
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
@@ -254,8 +254,9 @@ class PrometheusWriterActor:
         for ingest in ingests:
             for name, entry in ingest["devices"].items():
                 # None goes back by what an ingest had counted and not handed on when it died: see `_grown`.
+                before = self._tallies.get(name, Tally())
                 furthest(self._tallies, {name: entry["tally"] or Tally()})
-                tally = self._tallies[name]
+                tally = self._tallies[name] = held(before, self._tallies[name])
                 heard_us = entry["last_received_us"]
                 states[name] = DeviceState(
                     entry["endpoint"],

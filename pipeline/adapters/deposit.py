@@ -25,16 +25,17 @@ import pyarrow as pa
 
 from pipeline.adapters.fleet_deposit import FleetDeposit
 from pipeline.adapters.spool import Spool
-from pipeline.adapters.timescale import accounts, upkeep
+from pipeline.adapters.timescale import accounts, upkeep, writers
 from pipeline.adapters.timescale.jobs import JobKeeper
 from pipeline.adapters.timescale.positions import positions
 from pipeline.adapters.timescale.schema import Flavour, migrate
 from pipeline.adapters.timescale.series import SeriesKeeper
 from pipeline.adapters.timescale.store import Store
+from pipeline.adapters.timescale.writers import Turn
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.delays import Counts, Delays
-from pipeline.core.errors import KarmanError, SpoolError, StorageError
+from pipeline.core.errors import InputError, KarmanError, SpoolError, StorageError
 from pipeline.core.intake import Opening, concatenate
 from pipeline.core.keys import Key
 from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Account, Batch, Drop, Tally, merged, total, without_rows
@@ -109,6 +110,7 @@ class Deposit:
         self._spooled_tallies: dict[Account, Tally] = {}
         self._accounts: dict[Account, Tally] | None = None  # None until the ledger was read
         self._migrated = False
+        self._turn: Turn | None = None
         self._stale = True  # `_accounts` must be read from the ledger anew
         self._outage: str | None = None
         self._retry_at_s = 0.0
@@ -150,12 +152,13 @@ class Deposit:
         self._handed.note(batch)
         return future
 
-    def opening(self, producer: str, devices: Sequence[str], patience_s: float) -> Opening:
-        """A new epoch for a producer, and how far the streams of its devices have come.
+    def opening(self, producer: str, devices: Sequence[str], patience_s: float, after: int = 0) -> Opening:
+        """A new epoch for a producer, later than `after`, and how far the streams of its devices have come.
 
         That is told by the database, the spool, and by what was handed in, which may be on its way to either.
         """
-        epoch = time.time_ns() // 1000
+        handed = [epoch for name, epoch in [*self._oldest, *self._spooled_tallies] if name == producer]
+        epoch = max(time.time_ns() // 1000, self._run_us, after + 1, *(before + 1 for before in handed))
         known: dict[str, dict[Key, Position]] = {"cycle": {}, "spectrum": {}}
         totals: dict[str, Tally] = {}
         deadline_s = time.monotonic() + patience_s
@@ -258,12 +261,13 @@ class Deposit:
                     store = self._connected()
                     fresh = store.write(batches)
                     self._count(store, batches, fresh)
-            except StorageError as error:
+            except (StorageError, InputError) as error:
                 if attempt:
                     self._fail(error)
                 else:
                     self._disconnect()
             else:
+                self._failures = 0  # not before: it may answer, and take no rows
                 self._committed.add(batches, time.monotonic() - began_s)
                 return True
         return False
@@ -308,14 +312,24 @@ class Deposit:
                     log.warning("applied migration %s", name)
             store = Store(self._dsn)
             if not self._migrated:
-                upkeep.index_cycles(store.connection, self._settings, self._devices)
-                if store.flavour is Flavour.TIMESCALE:
-                    upkeep.apply_policies(store.connection, self._settings, self._devices)
-                    self._jobs = JobKeeper(self._dsn)
-                self._series = SeriesKeeper(self._dsn, store.flavour, self._settings)
+                self._begin(store)
             self._migrated = True
+            store.turn = self._turn  # taken once: who was replaced does not take it back
             self._store = store
         return self._store
+
+    def _begin(self, store: Store) -> None:
+        """The first time that the database is there."""
+        try:
+            self._turn = writers.begin(store.connection, self._run_us, self._shard, time.time_ns() // 1000)
+            upkeep.index_cycles(store.connection, self._settings, self._devices)
+            if store.flavour is Flavour.TIMESCALE:
+                upkeep.apply_policies(store.connection, self._settings, self._devices)
+                self._jobs = JobKeeper(self._dsn)
+            self._series = SeriesKeeper(self._dsn, store.flavour, self._settings)
+        except KarmanError:
+            store.close()
+            raise
 
     def _disconnect(self) -> None:
         with self._database:
@@ -335,7 +349,7 @@ class Deposit:
             self._accounts = accounts.accounts(store.connection, self._run_us)
             self._stale = store.salvaged = False
 
-    def _fail(self, error: StorageError) -> None:
+    def _fail(self, error: KarmanError) -> None:
         self._disconnect()
         self._failures += 1
         # Full jitter: pipelines that lost the same database do not come back in step.
@@ -354,12 +368,11 @@ class Deposit:
         try:
             with self._database:
                 self._connected().check_writable()
-        except StorageError as error:
+        except (StorageError, InputError) as error:  # it may be one of another version by now
             self._fail(error)
         else:
             log.warning("the database takes writes again")
             self._outage = None
-            self._failures = 0
 
     def _tidy_if_due(self) -> None:
         if self._outage is not None or time.monotonic() < self._tidy_at_s or self._store is None:

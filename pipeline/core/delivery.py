@@ -152,7 +152,8 @@ class Inbox:
 
     def begin(self, producer: str, epoch: int) -> None:
         """A new incarnation of a producer begins with number 0; older ones are refused from now on."""
-        self._expected[producer] = (epoch, 0)
+        if epoch > self._expected.get(producer, (-1, 0))[0]:
+            self._expected[producer] = (epoch, 0)
 
     def accept(self, producer: str, epoch: int, number: int, oldest: int) -> bool:
         """Whether an item of this number is the next one.
@@ -167,6 +168,12 @@ class Inbox:
         expected = max(expected, oldest)  # what the sender no longer keeps cannot be waited for
         self._expected[producer] = (epoch, expected + (number == expected))
         return number == expected
+
+    def give_back(self, producer: str, epoch: int, number: int) -> None:
+        """What was accepted from a number on could not be kept: it is expected again."""
+        known_epoch, expected = self._expected.get(producer, (-1, 0))
+        if epoch == known_epoch:
+            self._expected[producer] = (epoch, min(expected, number))
 
     def replaced(self, producer: str, epoch: int) -> bool:
         """Whether a newer incarnation of the producer is known."""

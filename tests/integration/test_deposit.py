@@ -248,3 +248,27 @@ def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
     assert not list((tmp_path / "s").glob("*.tmp"))
     again.append([small(9)])
     assert len(again.numbers()) == 4
+
+
+def test_of_two_writers_only_the_newer_one_stores(database: str, keeper: Callable[..., Deposit]) -> None:
+    """One that was cut off from the others may go on for a while, beside the one that was made in its place."""
+    older = keeper(database)
+    older.hand_in(small(0), 0).result(20)
+    newer = keeper(database)
+    newer.hand_in(small(1), 1).result(20)
+    older.hand_in(small(2), 2).result(20)  # it goes to disk
+    newer.hand_in(small(3), 3).result(20)
+    assert "another process writes" in str(older.stats()["error"])
+    assert rows_of(database) == (36, 36, 36)
+
+
+def test_an_epoch_is_later_than_those_before_whatever_the_clock_says(
+    database: str, keeper: Callable[..., Deposit]
+) -> None:
+    deposit = keeper(database)
+    ahead = time.time_ns() // 1000 + 3_600_000_000
+    opened = deposit.opening("ingest-0", ["rack1-pdu2"], 1.0, after=ahead)
+    assert opened.epoch == ahead + 1
+    deposit.hand_in(replace(small(0), epoch=opened.epoch), 0).result(20)
+    assert deposit.opening("ingest-0", ["rack1-pdu2"], 1.0).epoch > opened.epoch
+    assert keeper(database).opening("ingest-0", ["rack1-pdu2"], 1.0).epoch > opened.epoch

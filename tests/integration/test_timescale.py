@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
 
 from pipeline.adapters.timescale import accounts, connection, schema
+from pipeline.adapters.timescale import positions as positions_of
 from pipeline.adapters.timescale.positions import positions
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.continuity import Position
@@ -154,3 +158,46 @@ def test_a_dsn_that_fails_is_said_without_its_password(dsn: str, kind: type[Exce
         connection.connect(dsn)
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_where_streams_stand_is_told_by_the_end_of_an_index(store: Store) -> None:
+    """However long the history: by hours of it, not a row more is read."""
+    store.write([batch(0)])
+    seconds = 20_000
+    names = [
+        name
+        for (name,) in store.connection.execute(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'power_1s'::regclass AND attnum > 0 AND attname <> 'time'"
+        )
+    ]
+    columns = ", ".join(names)
+    store.connection.execute(
+        f"INSERT INTO power_1s (time, {columns}) SELECT time - n * interval '1 s', {columns}"
+        " FROM (SELECT * FROM power_1s ORDER BY time LIMIT 1) r, generate_series(1, %s) n".encode(),
+        [seconds],
+    )
+    store.connection.commit()
+    with psycopg.connect(store.connection.info.dsn, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE power_1s")
+        (plan,) = connection.execute(
+            "EXPLAIN (ANALYZE, FORMAT JSON) " + positions_of._LAST_SECONDS, [["rack1-pdu2"]]
+        ).fetchone() or ([],)
+    assert 1 < sum(rows_read(plan[0]["Plan"])) < 200
+
+
+def rows_read(plan: dict[str, Any]) -> Iterator[float]:
+    """How many rows each scan of a table has brought, over all loops."""
+    if "Relation Name" in plan:
+        yield plan["Actual Rows"] * plan["Actual Loops"] + plan.get("Rows Removed by Filter", 0)
+    for part in plan.get("Plans", ()):
+        yield from rows_read(part)
+
+
+def test_names_that_are_known_use_up_no_ids(store: Store) -> None:
+    dsn = store.connection.info.dsn
+    for number in range(3):
+        with contextlib.closing(Store(dsn)) as again:
+            again.write([batch(number)])
+    for kind in ("device", "stream"):
+        drawn = store.connection.execute(f"SELECT last_value FROM {kind}_id_seq").fetchone()
+        assert drawn == store.connection.execute(f"SELECT count(*) FROM {kind}").fetchone()

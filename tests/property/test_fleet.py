@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from pipeline.adapters import recordings
 from pipeline.core.config import Breaker, Device, Fleet
+from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.fleet import sums
+from pipeline.core.fleet.intake import ShardIntake
 from pipeline.core.fleet.membership import Membership, standing
 from pipeline.core.fleet.shard import AHEAD, LATE, REASONS, UNKNOWN, UNTIMED, FleetShard
 from pipeline.core.fleet.sums import Sums
@@ -347,3 +349,22 @@ def test_devices_without_any_place_are_one_site_and_others_only_where_they_stand
     mixed = standing((Device("x", "tcp://x:1", rack="r"), Device("y", "tcp://y:1")))
     assert {place[:2] for place in Run(mixed).shard.membership.places} == {("rack", "r")}
     assert Membership(mixed[1:], STREAMS, 60.0).places == ()  # nor do those that stand nowhere in a shard of their own
+
+
+@pytest.mark.parametrize("step_s", [-10, -1, 1, 3, 10, 60])
+def test_a_host_clock_that_is_set_costs_no_second(step_s: int) -> None:
+    """The devices' clocks are right all along; the host's is set right after 70 s."""
+    fleet = devices(1, 2)
+    intake = ShardIntake(FleetShard(fleet, STREAMS, HZ, Fleet()), {}, 0.0)
+    told, number = {}, 0
+    for second in range(160):
+        off_us = -step_s * 1_000_000 if second < 70 else 0
+        rows = cycles(fleet, np.full((2, 60, 3), 500.0), START_US + second * 1_000_000, delay_us=3_000 + off_us)
+        for part in np.array_split(np.argsort(rows.time_us, kind="stable"), 4):
+            now_us = int(rows.received_us[part].max())
+            now_s = (now_us - off_us - START_US) / 1e6
+            intake.push("p", 1, number, 0, rows_to_bytes(rows.at(part).batch()), now_us)
+            number += 1
+            told |= {each.sums.second: each.sums for each in intake.advance(now_s, now_us)}
+    assert intake.shard.excluded.sum() == 0
+    assert set(range(START_S + 2, START_S + 150)) <= told.keys()

@@ -94,3 +94,22 @@ def test_a_predecessor_that_lives_on_is_refused() -> None:
     assert not inbox.accept("p", 1, 1, 0)
     assert inbox.accept("other", 1, 0, 0)
     assert inbox.positions() == {"p": (2, 1), "other": (1, 1)}
+
+
+def test_what_could_not_be_kept_is_expected_again() -> None:
+    inbox = Inbox()
+    inbox.begin("p", 2)
+    assert [inbox.accept("p", 2, number, 0) for number in (0, 1, 2)] == [True] * 3
+    inbox.give_back("p", 1, 0)  # an incarnation before
+    assert inbox.expected("p") == 3
+    inbox.give_back("p", 2, 1)
+    assert [inbox.accept("p", 2, number, 0) for number in (2, 1, 2)] == [False, True, True]
+
+
+def test_an_incarnation_does_not_begin_again_once_a_later_one_has() -> None:
+    inbox = Inbox()
+    inbox.begin("p", 3)
+    inbox.accept("p", 3, 0, 0)
+    inbox.begin("p", 2)
+    assert inbox.replaced("p", 2)
+    assert inbox.expected("p") == 1

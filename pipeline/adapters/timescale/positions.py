@@ -15,12 +15,18 @@ from pipeline.adapters.timescale.connection import translated
 from pipeline.core.continuity import Position
 from pipeline.core.keys import Key
 
+# By the whole of the key but its time: the end of the index tells. Without the channel all seconds would be read.
 _LAST_SECONDS = """
 SELECT d.id, s.id, d.name, s.name, last.time
 FROM device d
 CROSS JOIN stream s
 CROSS JOIN LATERAL (
-    SELECT max(time) AS time FROM power_1s r WHERE r.device_id = d.id AND r.stream_id = s.id
+    SELECT max(newest.time) AS time
+    FROM unnest('{a,b}'::text[]) c (channel)
+    CROSS JOIN LATERAL (
+        SELECT max(time) AS time FROM power_1s r
+        WHERE r.device_id = d.id AND r.stream_id = s.id AND r.channel = c.channel
+    ) newest
 ) last
 WHERE d.name = ANY(%s) AND last.time IS NOT NULL
 """

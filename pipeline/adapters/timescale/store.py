@@ -19,12 +19,14 @@ import pyarrow as pa
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from pipeline.adapters.timescale import writers
 from pipeline.adapters.timescale.connection import connect, is_refusal, translated
 from pipeline.adapters.timescale.copying import copy_into
 from pipeline.adapters.timescale.rollups import Rollups
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
 from pipeline.adapters.timescale.statements import ROLLUP_COLUMNS
 from pipeline.adapters.timescale.upkeep import Partitions
+from pipeline.adapters.timescale.writers import Turn
 from pipeline.core.envelope import figures_of, rows_to_bytes
 from pipeline.core.errors import RefusedError, StorageError
 from pipeline.core.intake import concatenate
@@ -46,10 +48,14 @@ _TABLES: Final = {  # product -> schema as COPY sends it; pgpq takes no dictiona
 
 
 class Store:
-    """A connection that stores batches. Not thread-safe; after a StorageError make a new one."""
+    """A connection that stores batches. Not thread-safe; after a StorageError make a new one.
+
+    `turn`: set where others may have written before us, or write after us.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._connection = connect(dsn)
+        self.turn: Turn | None = None
         self._ids: dict[str, dict[str, int]] = {"device": {}, "stream": {}}
         self.partitions = Partitions()
         self._beside = ThreadPoolExecutor(1, "rollups")
@@ -100,7 +106,7 @@ class Store:
         with _refusal_as_failure():
             self._prepare(batches)
         try:
-            with translated(), self._connection.transaction():
+            with self._storing():
                 fresh = [batch for batch in batches if self._enter(batch)]
                 self._insert(fresh)
                 return len(fresh)
@@ -109,6 +115,14 @@ class Store:
                 middle = len(batches) // 2
                 return self.write(batches[:middle]) + self.write(batches[middle:])
             return self._salvage(batches[0])
+
+    @contextlib.contextmanager
+    def _storing(self) -> Iterator[None]:
+        """A transaction, while it is our turn."""
+        with translated(), self._connection.transaction():
+            if self.turn is not None:
+                writers.hold(self._connection, self.turn)
+            yield
 
     def _prepare(self, batches: Sequence[Batch]) -> None:
         """Ids and partitions, outside the batches' transaction: they may outlive a batch that fails."""
@@ -154,7 +168,7 @@ class Store:
 
     def _salvage(self, batch: Batch) -> int:
         """Store what can be stored of a batch that was refused; the rest goes to quarantine, with the error."""
-        with _refusal_as_failure(), translated(), self._connection.transaction():
+        with _refusal_as_failure(), self._storing():
             if not self._enter(batch):
                 return 0
             self.salvaged = True
@@ -253,7 +267,11 @@ class Store:
         table = sql.Identifier(kind)
         with self._connection.transaction():
             self._connection.execute(
-                sql.SQL("INSERT INTO {} (name) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING").format(table),
+                # Each name that is inserted draws an id, also where it is known by then: so only those that are not.
+                sql.SQL(
+                    "INSERT INTO {table} (name) SELECT name FROM unnest(%s::text[]) AS name"
+                    " WHERE NOT EXISTS (SELECT FROM {table} known WHERE known.name = name.name) ON CONFLICT DO NOTHING"
+                ).format(table=table),
                 [sorted(names)],
             )
             rows = self._connection.execute(

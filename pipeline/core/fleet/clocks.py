@@ -21,6 +21,33 @@ BUCKETS: Final = 6  # a minute: a clock drifts by milliseconds meanwhile, and qu
 _NONE: Final = np.iinfo(np.int64).max
 
 
+AHEAD_US: Final = 500_000  # more than a clock is put forward by slewing between two looks
+
+
+class Steady:
+    """The host's clock, which may be set forward: it goes on as before while the least delays are those of before.
+
+    By arrival these are a minute old at most, and older by what the clock was set. Set back it is at once: so are they.
+    """
+
+    def __init__(self) -> None:
+        self._offset_us: int | None = None
+        self._ahead_s: float | None = None  # since when the clock has been ahead of ours
+
+    def now_us(self, now_us: int, now_s: float) -> int:
+        """What time it is; `now_us` by the clock, `now_s` monotonic."""
+        own_us = int(now_s * 1e6)
+        offset_us = now_us - own_us
+        ahead_us = 0 if self._offset_us is None else offset_us - self._offset_us
+        if self._offset_us is None or ahead_us <= AHEAD_US:
+            self._offset_us, self._ahead_s = offset_us, None
+        elif self._ahead_s is None:
+            self._ahead_s = now_s
+        if self._ahead_s is not None and (now_s - self._ahead_s) * 1e6 + ahead_us > BUCKETS * BUCKET_US:
+            self._offset_us, self._ahead_s = offset_us, None
+        return own_us + self._offset_us
+
+
 class Clocks:
     """The least delay of each device, over the last minute. Mutators: `push` and `carry`."""
 

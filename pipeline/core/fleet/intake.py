@@ -11,6 +11,7 @@ from pipeline.core.catching_up import CatchingUp
 from pipeline.core.delivery import FENCED, Inbox, furthest
 from pipeline.core.envelope import rows_from_bytes
 from pipeline.core.fleet.checkpoint import Counted
+from pipeline.core.fleet.clocks import Steady
 from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.shard import FleetShard
 from pipeline.core.retention import is_retained
@@ -30,6 +31,7 @@ class ShardIntake:
         self.batches = 0
         self._counted = counted
         self._catching_up = CatchingUp(counted, now_s)
+        self._steady = Steady()
         self._next_s = now_s
         self._inbox = Inbox()
 
@@ -49,7 +51,7 @@ class ShardIntake:
         if now_s < self._next_s or not self._catching_up.over(now_s):
             return []
         self._next_s = now_s + ADVANCE_S
-        return self._parts(now_us)
+        return self._parts(self._steady.now_us(now_us, now_s))
 
     def finish(self, now_us: int, wait_s: float) -> list[Part]:
         """The seconds that are still waited for, the present one too."""

@@ -24,8 +24,9 @@ Floats = NDArray[np.float64]
 class Ratings:
     """Ratings of places and phases, in A; NaN where unknown. A place's `all` has none: phases are no one current.
 
-    `whole_a`: of the place. `one_feed_a`: what carries all of it if a feed fails: the lesser of its two feeds, or its own
-    breaker if that is rated lower; of a feed its own; NaN where there are not two. `other`: the row of the other feed, of a place that is a feed, else -1.
+    `whole_a`: of the place. `one_feed_a`: what carries all of it if a feed fails: the lesser of its two feeds, or its
+    own breaker if that is rated lower; of a feed its own; NaN where there are not two. `other`: the row of the other
+    feed, of a place that is a feed, else -1.
     """
 
     whole_a: Floats

@@ -115,7 +115,8 @@ def _three_phase(title: str, description: str, unit: str, needed: str, expressio
     statement = f"""
 SELECT time, '{title}' AS metric, {expression} AS value
 FROM (
-  SELECT time, {_NUMBER} AS number, stream, real_power_w AS w, apparent_power_va AS va, reactive_power_var AS var, rms_current_a AS a
+  SELECT time, {_NUMBER} AS number, stream,
+    real_power_w AS w, apparent_power_va AS va, reactive_power_var AS var, rms_current_a AS a
   FROM cycle_by_phase
   WHERE $__interval_ms < {_RAW_BELOW_MS} AND {_OF_DEVICE} AND stream IN ({_THREE})
   UNION ALL

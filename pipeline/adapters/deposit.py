@@ -15,14 +15,12 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-
+from pipeline.adapters.committed import Committed
 from pipeline.adapters.fleet_deposit import FleetDeposit
 from pipeline.adapters.spool import Spool
 from pipeline.adapters.timescale import accounts, upkeep, writers
@@ -34,11 +32,12 @@ from pipeline.adapters.timescale.store import Store
 from pipeline.adapters.timescale.writers import Turn
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
-from pipeline.core.delays import Counts, Delays
+from pipeline.core.delays import Counts
 from pipeline.core.errors import InputError, KarmanError, SpoolError, StorageError
-from pipeline.core.intake import Opening, concatenate
+from pipeline.core.first_rows import FirstRows
+from pipeline.core.intake import Opening, only_counts
 from pipeline.core.keys import Key
-from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Account, Batch, Drop, Tally, merged, total, without_rows
+from pipeline.core.model import Account, Batch, Drop, Tally, merged, total, without_rows
 from pipeline.core.progress import Progress, advance, furthest
 
 log = logging.getLogger(__name__)
@@ -47,33 +46,6 @@ LARGEST_TRANSACTION: Final = 64  # batches: more would only hold back the first 
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 10.0
 IDLE_S: Final = 0.5
-
-
-@dataclass(slots=True)
-class Committed:
-    """What has been committed since this process began."""
-
-    until_received: Delays = field(default_factory=Delays)  # from a row's time to its arrival
-    until_committed: Delays = field(default_factory=Delays)
-    transactions: int = 0
-    batches: int = 0
-    busy_s: float = 0.0
-    newest_us: int = 0  # the newest arrival among the rows
-
-    def add(self, batches: Sequence[Batch], seconds: float) -> None:
-        """A transaction with these batches was committed and took so long."""
-        self.transactions += 1
-        self.batches += len(batches)
-        self.busy_s += seconds
-        cycles = [batch.cycles for batch in batches if batch.cycles.num_rows]
-        if cycles:
-            received_us, time_us = (
-                np.concatenate([rows.column(name).view(pa.int64()).to_numpy() for rows in cycles])
-                for name in ("received", "time")
-            )
-            self.newest_us = max(self.newest_us, int(received_us.max()))
-            self.until_received.add(received_us - time_us)
-            self.until_committed.add(time.time_ns() // 1000 - time_us)
 
 
 class Deposit:
@@ -108,6 +80,7 @@ class Deposit:
         self._handed = Progress()  # by what this process was given
         self._left = Progress()  # by what an earlier one left in the spool
         self._spooled_tallies: dict[Account, Tally] = {}
+        self._unjudged: dict[str, FirstRows] = {}  # by producer: the database was away when it began
         self._accounts: dict[Account, Tally] | None = None  # None until the ledger was read
         self._migrated = False
         self._turn: Turn | None = None
@@ -148,6 +121,8 @@ class Deposit:
         with self._wake:
             self._oldest[batch.producer, batch.epoch] = oldest
             self._queue.append((batch, future))
+            if batch.producer in self._unjudged and batch.epoch == self._unjudged[batch.producer].epoch:
+                self._unjudged[batch.producer].note(batch.cycles)
             self._wake.notify()
         self._handed.note(batch)
         return future
@@ -181,6 +156,8 @@ class Deposit:
             for product, newer in further.items():
                 advance(known[product], newer)
             furthest(totals, counted)
+        if not complete:
+            self._unjudged[producer] = FirstRows(producer, epoch, devices, known["cycle"].keys())
         return Opening(epoch, known, totals, complete)
 
     def stats(self) -> dict[str, Any]:
@@ -259,6 +236,7 @@ class Deposit:
             try:
                 with self._database:
                     store = self._connected()
+                    self._judge(store)
                     fresh = store.write(batches)
                     self._count(store, batches, fresh)
             except (StorageError, InputError) as error:
@@ -271,6 +249,23 @@ class Deposit:
                 self._committed.add(batches, time.monotonic() - began_s)
                 return True
         return False
+
+    def _judge(self, store: Store) -> None:
+        """Before anything is stored of producers that began while the database was away: tell what they have missed."""
+        with self._wake:
+            unjudged = dict(self._unjudged)
+        if not unjudged:
+            return
+        devices = [device for first in unjudged.values() for device in first.devices]
+        stored = positions(store.connection, devices, datetime.now(UTC))["cycle"]
+        advance(stored, self._left.of(devices)[0]["cycle"])
+        losses = [loss for first in unjudged.values() if (loss := first.loss(stored)) is not None]
+        if store.write(losses):
+            self._stale = True
+        with self._wake:
+            for producer, first in unjudged.items():
+                if self._unjudged.get(producer) is first:
+                    del self._unjudged[producer]
 
     def _write_fleet(self) -> None:
         try:
@@ -287,23 +282,18 @@ class Deposit:
         reading = self._spool.read(number)
         batches = list(reading.batches)
         if reading.lost:
-            batches.append(self._loss(number, reading.lost))
+            lost = {"": Tally(dropped={Drop.SPOOL_DAMAGED: reading.lost})}
+            batches.append(only_counts(f"spool-{self._shard}", self._run_us, number, lost))
         if batches and not self._try_store(batches):
             return
         if reading.damaged:
             log.error("segment %d of the spool was damaged and is set aside; %d messages lost", number, reading.lost)
-        self._spool.remove(number)
-        for batch in reading.batches:
+        for batch in reading.batches:  # before the segment goes: who sees none any more sees nothing on disk
             self._note_tally(batch, Tally() - total(batch.tallies.values()))
+        self._spool.remove(number)
         if self._spool.segments == 0:
             log.warning("the spool is drained")
             self._spooled_tallies = {}
-
-    def _loss(self, number: int, messages: int) -> Batch:
-        """An entry for the ledger: these messages were acknowledged, and cannot be read back."""
-        tally = Tally(dropped={Drop.SPOOL_DAMAGED: messages})
-        rows = (concatenate([], CYCLE_SCHEMA), concatenate([], SPECTRUM_SCHEMA))
-        return Batch(f"spool-{self._shard}", self._run_us, number, {"": tally}, *rows)
 
     def _connected(self) -> Store:
         if self._store is None:

@@ -51,8 +51,8 @@ class ChannelIntake:
         known_epoch, _ = self._inbox.positions().get(producer, (None, 0))
         if known_epoch != epoch:  # whether or not its first batch is the one that came: one before it may have failed
             self._resumptions[producer] = _Resumption(Border(self.aggregator.positions()), known_epoch is None)
+        rows = rows_from_bytes(data)  # before it is accepted: what cannot be read is sent again
         if self._inbox.accept(producer, epoch, number, oldest):
-            rows = rows_from_bytes(data)
             self._take(producer, rows, self._is_counted(producer, epoch, number))
             self.batches += 1
             self._catching_up.heard(producer, rows, now_us)

@@ -274,7 +274,7 @@ class Intake:
             row_count += np.bincount(rows.column("device").indices.to_numpy(), minlength=size)
         rare = [(device, Tally(dropped={reason: 1})) for device, reason in drops]
         for verdict in verdicts:
-            missing = _most_by_device(_sum_by_stream(verdict.gaps))
+            missing = messages_missing(verdict.gaps)
             late = _most_by_device(verdict.late)
             for device in {*missing, *late, *verdict.resets}:
                 filled = late.get(device, 0)
@@ -296,6 +296,14 @@ def concatenate(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Reco
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=schema)
 
 
+def only_counts(
+    producer: str, epoch: int, number: int, tallies: Mapping[str, Tally], gaps: tuple[Gap, ...] = ()
+) -> Batch:
+    """A batch without rows: an entry for the ledger, by device, and gaps."""
+    nothing = (concatenate([], CYCLE_SCHEMA), concatenate([], SPECTRUM_SCHEMA))
+    return Batch(producer, epoch, number, tallies, *nothing, gaps)
+
+
 def _parted(
     batches: list[pa.RecordBatch], last: NDArray[np.int64] | None
 ) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
@@ -310,6 +318,11 @@ def _parted(
             batch = batch.filter(pa.array(~waits))
         before.append(batch)
     return before, after
+
+
+def messages_missing(gaps: Iterable[Gap]) -> dict[str, int]:
+    """How many messages are missing of each device."""
+    return _most_by_device(_sum_by_stream(gaps))
 
 
 def _sum_by_stream(gaps: Iterable[Gap]) -> dict[Key, int]:

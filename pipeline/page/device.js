@@ -67,7 +67,7 @@ export class DeviceView {
     const newest = store.newestUs;
     store.add(block);
     this.blocks += 1;
-    if (!(store.newestUs <= newest)) {
+    if (store.newestUs !== newest) {
       const offset = store.newestUs - performance.now() * 1e3;
       this.arrivedMs = performance.now();
       if (this.offsetUs === null || Math.abs(offset - this.offsetUs) > 2e6) this.offsetUs = offset;

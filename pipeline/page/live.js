@@ -23,7 +23,7 @@ export function decode(buffer) {
       }
     }
   }
-  return { device: header.device, streams: header.streams, channels: header.channels, time, sequence, columns };
+  return { device: header.device, live: Boolean(header.live), streams: header.streams, channels: header.channels, time, sequence, columns };
 }
 
 export function columnKey(stream, channel, quantity) {

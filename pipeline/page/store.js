@@ -4,6 +4,7 @@
 
 export const KEPT_US = 305e6; // the widest window and a little
 const LONGEST_US = 1200e6; // while the picture stands still: then the oldest go all the same
+const SET_BACK_US = 10e6; // further behind than any that come late: the device's clock was set back
 const LONGEST_STEP_US = 1e6; // two cycles further apart are no neighbours, whatever their numbers say
 
 export class CycleStore {
@@ -32,6 +33,7 @@ export class CycleStore {
     for (const key of block.columns.keys()) {
       if (!this.columns.has(key)) this.columns.set(key, new Float32Array(this.time.length).fill(NaN));
     }
+    if (block.live && block.time[rows - 1] < this.newestUs - SET_BACK_US) this.length = this.first(block.time[0]);
     this.reserve(this.length + rows);
     if (!this.length || block.time[0] > this.newestUs) this.append(block);
     else this.merge(block);

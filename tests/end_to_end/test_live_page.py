@@ -416,6 +416,13 @@ async function check() {
   const long = new CycleStore(60);
   for (let at = 0; at < 60; at += 1) long.add(block(whole.slice(0, 600).map((n) => n + 600 * at)));
   if (long.length > 18300 + 1024 + 600) return `kept ${long.length}`;
+  // A clock that is set back: what lies ahead is of the past. What comes from the database is older, and not live.
+  const back = new CycleStore(60);
+  back.add({ ...block(whole.slice(3000, 3100)), live: true });
+  back.add(block(whole.slice(0, 60)));
+  if (back.length !== 160) return `older: ${back.length}`;
+  back.add({ ...block(whole.slice(100, 160)), live: true });
+  if (back.length !== 120 || back.sequence[119] !== 159) return `set back: ${back.length}`;
   return "as it should be";
 }
 """

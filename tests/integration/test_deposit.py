@@ -272,3 +272,34 @@ def test_an_epoch_is_later_than_those_before_whatever_the_clock_says(
     deposit.hand_in(replace(small(0), epoch=opened.epoch), 0).result(20)
     assert deposit.opening("ingest-0", ["rack1-pdu2"], 1.0).epoch > opened.epoch
     assert keeper(database).opening("ingest-0", ["rack1-pdu2"], 1.0).epoch > opened.epoch
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_what_was_missed_between_two_runs_is_told_also_where_the_database_came_later(
+    database: str, proxy: Proxy, keeper: Callable[..., Deposit], away: bool
+) -> None:
+    first = keeper(proxy.dsn)
+    first.hand_in(small(0), 0).result(20)  # cycles 0 to 3
+    first.close()
+    if away:
+        proxy.open = False
+        proxy.sever()
+    second = keeper(proxy.dsn)
+    opening = second.opening("ingest-0", ["rack1-pdu2", "new"], patience_s=0.05)
+    assert opening.complete is not away
+    if away:
+        other = cycles(2, "new", first=500)
+        for number, rows in enumerate((cycles(4, first=40), cycles(4, first=44), other)):
+            second.hand_in(replace(batch(number, rows), epoch=opening.epoch, tallies={}), 0).result(20)
+        assert second.stats()["spool_segments"]
+        proxy.open = True
+        second.hand_in(replace(batch(3, cycles(4, first=48)), epoch=opening.epoch, tallies={}), 0).result(20)
+        until(lambda: second.stats()["spool_segments"] == 0 and not second.stats()["error"])
+        with psycopg.connect(database) as connection:
+            gaps = connection.execute(
+                "SELECT s.name, after_sequence, before_sequence, missing, reason FROM gap"
+                " JOIN stream s ON s.id = stream_id ORDER BY 1"
+            ).fetchall()
+        assert gaps == [(f"threephase/karman{n}", 3, 40, 36, "restart") for n in (1, 2, 3)]
+        told = {account: tally.missing for account, tally in second.stats()["accounts"].items() if tally.missing}
+        assert told["beginning-of-ingest-0", opening.epoch] == 36

@@ -91,7 +91,7 @@ def test_nobody_is_asked_where_nobody_looks(served: Served) -> None:
 
 
 def test_a_wider_window_brings_what_the_database_has(served: Served) -> None:
-    served.source.stored = by_cycle(rows(NAME, range(100)), STREAMS, "time")
+    served.source.stored = by_cycle(rows(NAME, range(100)), STREAMS)
     served.source.send(90, 91, 92)
 
     async def work(session: aiohttp.ClientSession) -> None:
@@ -255,7 +255,7 @@ def test_the_api_tells_devices_figures_and_cycles(served: Served) -> None:
         assert told["time_us"] == [START_US + number * PERIOD_US for number in told["sequence"]]
         assert told["streams"][STREAMS[1]]["a"]["real_power_w"] == told["sequence"]
         assert told["three_phase"]["a"]["real_power_w"] == [3 * number for number in told["sequence"]]
-        served.source.stored = by_cycle(rows(NAME, range(-100, 0)), STREAMS, "time")
+        served.source.stored = by_cycle(rows(NAME, range(-100, 0)), STREAMS)
         assert len((await get(f"{path}/cycles?last=2s"))["sequence"]) == 120
         for last in ("", "x", "0s", "-1s", "6m", "301s", "1e3", "1h", "nan"):
             status, said = await get(f"{path}/cycles?last={last}")

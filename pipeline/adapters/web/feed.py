@@ -188,7 +188,7 @@ class Feed:
             self._marks[device], cycles = answer
             if len(cycles):
                 for part in _parts(cycles):
-                    block = to_block(part, device=device)
+                    block = to_block(part, device=device, live=True)
                     for viewer in self.viewers:
                         if viewer.device == device:
                             viewer.block(block)

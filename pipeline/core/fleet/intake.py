@@ -39,8 +39,8 @@ class ShardIntake:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
         if self._inbox.replaced(producer, epoch):
             return FENCED
+        rows = rows_from_bytes(data)  # before it is accepted: what cannot be read is sent again
         if self._inbox.accept(producer, epoch, number, oldest):
-            rows = rows_from_bytes(data)
             self.shard.push(rows, is_retained(rows) or (epoch, number) < self._counted.get(producer, (-1, 0)))
             self._catching_up.heard(producer, rows, now_us)
             self.batches += 1

@@ -146,7 +146,7 @@ class Deposit:
                     known = positions(store.connection, devices, datetime.now(UTC))
                     totals = accounts.totals(store.connection, self._run_us, devices)
                 complete = True
-            except StorageError as error:
+            except (StorageError, InputError) as error:
                 self._fail(error)
                 if time.monotonic() > deadline_s:
                     break  # go on with the clock's epoch, and with what is known without the database
@@ -252,16 +252,14 @@ class Deposit:
 
     def _judge(self, store: Store) -> None:
         """Before anything is stored of producers that began while the database was away: tell what they have missed."""
-        with self._wake:
-            unjudged = dict(self._unjudged)
+        unjudged = dict(self._unjudged)
         if not unjudged:
             return
         devices = [device for first in unjudged.values() for device in first.devices]
         stored = positions(store.connection, devices, datetime.now(UTC))["cycle"]
         advance(stored, self._left.of(devices)[0]["cycle"])
         losses = [loss for first in unjudged.values() if (loss := first.loss(stored)) is not None]
-        if store.write(losses):
-            self._stale = True
+        self._stale |= bool(store.write(losses))
         with self._wake:
             for producer, first in unjudged.items():
                 if self._unjudged.get(producer) is first:

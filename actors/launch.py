@@ -74,7 +74,7 @@ def a_ray() -> Iterator[None]:
 
 @contextlib.contextmanager
 def local_ray() -> Iterator[None]:
-    """A Ray of our own on this machine, which ends with us; nothing of it listens beyond loopback.
+    """A Ray of our own on this machine, which ends with us; its ports ask for a token.
 
     Raises:
         KarmanError: it does not start.

@@ -50,14 +50,16 @@ class Acknowledging:
             return FENCED
         accepted = self._inbox.accept(producer, epoch, number, oldest)
         expected = self._inbox.expected(producer)
+        mine: Future[None] | None = None
         try:
             if accepted:
-                self._last[producer] = hand_in()
+                mine = self._last[producer] = hand_in()
             if producer in self._last:  # the answer acknowledges everything before `expected`
                 await asyncio.shield(asyncio.wrap_future(self._last[producer]))
         except Exception:
             if accepted:
                 self._inbox.give_back(producer, epoch, number)
-                self._last.pop(producer, None)
+                if self._last.get(producer) is mine:
+                    self._last.pop(producer, None)
             raise
         return min(expected, self._inbox.expected(producer))  # less, where a batch before could not be kept

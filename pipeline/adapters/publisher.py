@@ -64,6 +64,7 @@ class Publisher:
                 if place < sockets:
                     self._sockets.append(self._opened(queue, keys))
                 socket = self._sockets[place % sockets]
+                socket.set(zmq.IPV6, "[" in endpoint)
                 socket.bind(endpoint)
                 self.endpoints.append(socket.get_string(zmq.LAST_ENDPOINT))
         except zmq.ZMQError as error:

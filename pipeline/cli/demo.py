@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final
 
 import typer
 import typer.core
-from rich.console import Console
 
 from actors import launch
 from pipeline.adapters import embedded, link, recordings
@@ -20,8 +19,8 @@ from pipeline.adapters.timescale import schema
 from pipeline.adapters.web import check_port, get_json
 from pipeline.cli import session, signals
 from pipeline.cli.browser import open_page
+from pipeline.cli.output import patient_console
 from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
-from pipeline.core.errors import InputError
 
 # What the original's dashboards assume of a rack, and so what the demo shows utilisation of.
 RACK: Final = "r42"
@@ -58,11 +57,10 @@ def demo(
     From another terminal, 'karman demo switch SCENARIO' plays another one at once.
     """
     began_s = time.monotonic()
-    console = Console(highlight=False)
+    console = patient_console()
     recording = recordings.load(scenario)
     check_port("127.0.0.1", port)
-    if report is not None and not report.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {report.absolute().parent} for the report")
+    session.check_report(report)
     data_dir = data_dir or embedded.default_data_dir()
     with ExitStack() as stack:
         said = "simulated" if recording.simulated else "a recording"

@@ -24,6 +24,7 @@ from pipeline.adapters.timescale.connection import describe
 from pipeline.adapters.web import check_port
 from pipeline.cli import session, signals
 from pipeline.cli.fleet_file import FleetFile
+from pipeline.cli.output import patient_console
 from pipeline.cli.signals import Cause, ends_pipeline
 from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, Metrics, PipelineConfig, parse_connect
 from pipeline.core.errors import InputError, StorageError
@@ -80,7 +81,8 @@ def run(
     else in a Ray of its own. A fleet file is read anew when it changes, or on SIGHUP. Ctrl-C or SIGTERM stores what was
     received and ends the pipeline, if this command has started it.
     """
-    console = Console(highlight=False)
+    console = patient_console()
+    session.check_report(report)
     if detach and not launch.in_cluster():
         raise InputError("--detach leaves the pipeline in a Ray cluster: name it in RAY_ADDRESS")
     file = None

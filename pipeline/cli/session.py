@@ -17,7 +17,7 @@ from pipeline.cli import view
 from pipeline.cli.fleet_file import FleetFile
 from pipeline.cli.signals import Cause, Signals
 from pipeline.core.balance import balance, joined
-from pipeline.core.errors import KarmanError
+from pipeline.core.errors import InputError, KarmanError
 
 LOOK_S: Final = 0.5
 PLAIN_LINE_S: Final = 5.0  # without a terminal: a line so often
@@ -49,12 +49,24 @@ def reload(file: FleetFile, console: Console, asked: bool) -> None:
     """Apply a fleet file; one that is wrong changes nothing, and is said in a line."""
     try:
         change = launch.apply(file.read())
-    except KarmanError as error:
-        said = "; ".join(str(error).splitlines())
+    except Exception as error:  # whatever a file brings about: the pipeline runs on
+        said = "; ".join(str(error).splitlines() if isinstance(error, KarmanError) else [repr(error)])
         console.print(f"[yellow]the configuration stays as it was: {escape(said)}[/yellow]", soft_wrap=True)
         return
     if change or asked:
         console.print(f"configuration: {escape(str(change))}", soft_wrap=True)
+
+
+def check_report(report: Path | None) -> None:
+    """See that the balance can be written there, before anything begins.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if report is not None and not report.absolute().parent.is_dir():
+        raise InputError(f"there is no folder {report.absolute().parent} for the report")
+    if report is not None and report.is_dir():
+        raise InputError(f"{report} is a folder: name a file for the report")
 
 
 def finish(console: Console, report: Path | None) -> None:
@@ -84,7 +96,10 @@ def finish(console: Console, report: Path | None) -> None:
     }
     console.print(view.balance_line(document))
     if report is not None:
-        report.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        try:
+            report.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
+        except OSError as error:
+            raise KarmanError(f"the balance cannot be written to {report}: {error.strerror}") from error
         console.print(f"the balance is in {report}")
     if counts.spooled:
         console.print(f"{counts.spooled:,} messages wait on disk; the next run stores them when the database is back")

@@ -20,7 +20,7 @@ from pipeline.core.continuity import Position
 from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
 from pipeline.core.keys import Key, KeyTable, by_series, sizes_of, starts_of
 from pipeline.core.model import QUANTITIES, Flag, value_columns
-from pipeline.core.windows import Rolling, Statistics
+from pipeline.core.windows import SET_BACK_US, Rolling, Statistics
 
 TOTALS: Final = ("real_power", "reactive_power", "apparent_power")  # what may be added over phases; rms values may not
 _COLUMN: Final = {quantity.name: index for index, quantity in enumerate(QUANTITIES)}
@@ -65,9 +65,9 @@ class Summary:
     received_us: dict[str, int]
     delay_us: dict[str, int]
 
-    def shown(self, device: str, now_us: int) -> bool:
-        """Whether the figures of a device are of rows that arrived lately; an aggregator may be away for longer."""
-        return now_us - self.received_us.get(device, 0) <= KEPT_S * 1e6
+    def shown(self, device: str, heard_us: int) -> bool:
+        """Whether the figures of a device that was heard last at `heard_us` are new; an aggregator may be away."""
+        return heard_us - self.received_us.get(device, 0) <= KEPT_S * 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class ChannelAggregator:
         self._totals = KeyTable()
         self._series = Rolling(window_us, hold_us, len(QUANTITIES))
         self._sums = Rolling(window_us, hold_us, len(TOTALS))
-        self._devices: dict[str, int] = {}  # by name, in the order in which they were first heard
-        self._device_of = np.empty(0, np.int64)  # of each series, as far as a summary has needed it
+        self._devices = KeyTable()
+        self._newest_us = np.empty(0, np.int64)  # of each device
         self._nominal_hz = nominal_hz
         self._rated = 0  # series whose cycles a second are known
         self._energy = EnergyMeter(60.0)
@@ -131,6 +131,7 @@ class ChannelAggregator:
         columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns]
         values = _finite(np.stack(columns, axis=1))
         own_time = batch.column("flags").to_numpy() & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) == 0
+        self._note_time(batch, time_us)
         self._push_streams(batch, time_us, values, own_time, counted)
         self._push_totals(batch, time_us, values)
         self._note_arrivals(batch, time_us, own_time)
@@ -138,7 +139,8 @@ class ChannelAggregator:
     def summary(self) -> Summary:
         """The figures as they stand. All windows of a device end at its newest row: a phase that is gone has none."""
         self._widen()
-        until_us, total_until_us = self._until_us()
+        until_us = self._until_us(self._keys.keys)
+        total_until_us = self._until_us(self._totals.keys)
         window = self._series.statistics(until_us)
         mean = window.average.copy()
         mean[:, _RMS_COLUMNS] = np.sqrt(window.mean_square[:, _RMS_COLUMNS])
@@ -167,14 +169,24 @@ class ChannelAggregator:
         self._energy.widen(len(self._keys.keys))
         self._sums.widen(len(self._totals.keys))
 
-    def _until_us(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The newest event time of the device of each series, and of each total."""
-        new = [device for device, _ in self._keys.keys[len(self._device_of) :]]
-        found = [self._devices.setdefault(device, len(self._devices)) for device in new]
-        self._device_of = np.append(self._device_of, np.array(found, np.int64))
-        newest_us = np.zeros(len(self._devices), np.int64)
-        np.maximum.at(newest_us, self._device_of, self._series.newest_us)
-        return newest_us[self._device_of], newest_us[[self._devices[device] for device, _ in self._totals.keys]]
+    def _until_us(self, keys: Sequence[Key]) -> NDArray[np.int64]:
+        """The newest event time of the device of each key; 0 where it has sent nothing."""
+        slots = np.array([self._devices.slot((device, "")) for device, _ in keys], np.int64)
+        self._newest_us = np.pad(self._newest_us, (0, len(self._devices.keys) - len(self._newest_us)))
+        return self._newest_us[slots]
+
+    def _note_time(self, batch: pa.RecordBatch, time_us: NDArray[np.int64]) -> None:
+        """How far the time of each device has come. Where a clock is set back it begins anew, as a series does."""
+        device = batch.column("device")
+        code = device.indices.to_numpy()
+        newest = np.full(len(device.dictionary), -1)
+        np.maximum.at(newest, code, time_us)
+        heard = np.flatnonzero(newest >= 0)
+        names = device.dictionary.take(pa.array(heard)).to_pylist()
+        slots = np.array([self._devices.slot((name, "")) for name in names], np.int64)
+        self._newest_us = np.pad(self._newest_us, (0, len(self._devices.keys) - len(self._newest_us)))
+        before, now = self._newest_us[slots], newest[heard]
+        self._newest_us[slots] = np.where(now < before - SET_BACK_US, now, np.maximum(before, now))
 
     def positions(self) -> dict[Key, Position]:
         """The newest row of each series that has one; its sequence is `energy.UNKNOWN` where the device sent none."""

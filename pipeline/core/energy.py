@@ -7,7 +7,7 @@ exact at any scrape interval, and `integrated + gap` is the time that has passed
 - Steps count only between times of the device's own, and only up to `LONGEST_STEP_US`: a clock that was set is no
   energy.
 - A row that comes late and fills a hole adds a nominal period; the hole stays counted.
-- A row whose real power is unknown adds its time to the gap.
+- A row whose real power is unknown, or beyond all measure, adds its time to the gap.
 
 Must not know: clocks, sockets, what a series is.
 """
@@ -25,6 +25,7 @@ from pipeline.core.keys import sizes_of, starts_of
 LONGEST_STEP_US: Final = 1_000_000  # a cycle lasts 20 ms at most; replays slower than a fiftieth of real time are rare
 # Columns of `EnergyMeter.totals`: joules, joules, var-seconds, var-seconds, seconds, seconds.
 IMPORTED, EXPORTED, LAGGING, LEADING, INTEGRATED, GAP = range(6)
+LARGEST_W: Final = 1e7  # of a phase: beyond it is no measurement, and one would hide all others for good
 UNKNOWN: Final = -1  # a row without a sequence number
 
 
@@ -123,9 +124,11 @@ class EnergyMeter:
         hole = np.where(timed, step_us / 1e6, np.maximum(ahead, 0) * period_s) - period_s
         gap = np.where(known & (ahead != 1) & ~late, np.maximum(hole, 0.0), 0.0)
 
-        measured = np.isfinite(rows.real_w)
+        measured = np.abs(rows.real_w) <= LARGEST_W  # also False for NaN
         real_j = np.where(measured, rows.real_w, 0.0).astype(np.float64) * seconds
-        reactive_vars = np.where(np.isfinite(rows.reactive_var), rows.reactive_var, 0.0).astype(np.float64) * seconds
+        reactive_vars = (
+            np.where(np.abs(rows.reactive_var) <= LARGEST_W, rows.reactive_var, 0.0).astype(np.float64) * seconds
+        )
         added = np.empty((6, len(seconds)))
         added[IMPORTED], added[EXPORTED] = np.maximum(real_j, 0.0), np.maximum(-real_j, 0.0)
         added[LAGGING], added[LEADING] = np.maximum(reactive_vars, 0.0), np.maximum(-reactive_vars, 0.0)

@@ -55,12 +55,11 @@ class Figures:
 
     def power_w(self) -> NDArray[np.float32]:
         """Three-phase real power of each of `devices`, of its first channel; NaN where unknown or silent."""
-        now_us = self._snapshot.now_us
         power = {
             name: group.power_w(name)
             for group in reversed(self._groups)
             for name in group.totals
-            if group.summary.shown(name, now_us)
+            if name in self._states and group.summary.shown(name, self._states[name].last_received_us)
         }
         return np.array([power.get(name, np.nan) if self._shown(name) else np.nan for name in self.devices], np.float32)
 
@@ -135,8 +134,8 @@ class Figures:
         """The channels in which a device has figures, a before b."""
         if not self._shown(name):
             return []
-        now_us = self._snapshot.now_us
-        return [group for group in self._groups if name in group.rows and group.summary.shown(name, now_us)]
+        heard_us = self._states[name].last_received_us
+        return [group for group in self._groups if name in group.rows and group.summary.shown(name, heard_us)]
 
     def _shown(self, name: str) -> bool:
         return self.state(name) in ("live", "stale")

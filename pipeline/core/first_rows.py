@@ -19,21 +19,23 @@ from pipeline.core.model import CYCLE_SCHEMA, Batch, Tally
 
 
 class FirstRows:
-    """The first cycle of each stream of an epoch. `note` is its only mutator.
+    """The first cycle of each stream of an epoch. Mutators: `note`, `place` and `told`.
 
     Args:
         judged: streams of which it was known where they stood.
     """
 
     def __init__(self, producer: str, epoch: int, devices: Sequence[str], judged: Collection[Key]) -> None:
-        self._account = (f"beginning-of-{producer}", epoch)
-        self.epoch = epoch
         self.devices = tuple(devices)
+        self._account = (f"beginning-of-{producer}", epoch)
         self._seen = KeyTable()
         for key in judged:
             self._seen.slot(key)
         self._judged = frozenset(judged)
+        self._stored: Mapping[Key, Position] | None = None
         self._rows: list[pa.RecordBatch] = []
+        self._number = 0  # of the next entry
+        self._entered = 0  # how many of `_rows` the last one has
 
     def note(self, rows: pa.RecordBatch) -> None:
         """Cycles of this epoch, in order."""
@@ -44,13 +46,33 @@ class FirstRows:
         if (slots >= known).any():
             self._rows.append(rows.take(pa.array(first[slots >= known])))
 
-    def loss(self, stored: Mapping[Key, Position]) -> Batch | None:
-        """An entry for the ledger: what is missing between where the streams stand in the database and these rows."""
-        if not self._rows:
+    @property
+    def placed(self) -> bool:
+        """Whether it is known where the streams stood."""
+        return self._stored is not None
+
+    def place(self, stored: Mapping[Key, Position]) -> None:
+        """Where the streams stood in the database, before anything of this epoch was stored."""
+        mine = set(self.devices)
+        self._stored = {key: at for key, at in stored.items() if key[0] in mine and key not in self._judged}
+
+    def entry(self) -> Batch | None:
+        """For the ledger: what is missing before the rows that were noted since the last entry that was `told`."""
+        self._entered = len(self._rows)
+        if self._stored is None or not self._rows:
             return None
-        unjudged = {key: position for key, position in stored.items() if key not in self._judged}
-        gaps = Continuity("cycle", unjudged).observe(concatenate(self._rows, CYCLE_SCHEMA)).gaps
+        gaps = Continuity("cycle", self._stored).observe(concatenate(self._rows, CYCLE_SCHEMA)).gaps
         if not gaps:
             return None
         tallies = {device: Tally(missing=missing) for device, missing in messages_missing(gaps).items()}
-        return only_counts(*self._account, 0, tallies, gaps)
+        return only_counts(*self._account, self._number, tallies, gaps)
+
+    def told(self) -> None:
+        """The last entry is in the ledger."""
+        del self._rows[: self._entered]
+        self._number, self._entered = self._number + 1, 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every stream that stood somewhere has begun."""
+        return self._stored is not None and not self._rows and self._stored.keys() <= set(self._seen.keys)

@@ -130,7 +130,8 @@ class _Samples:
 
     def _shown(self, summary: Summary) -> Container[str]:
         """The devices that are heard, and of which the figures are new."""
-        return {device for device in self._live if summary.shown(device, self._snapshot.now_us)}
+        states = self._snapshot.states
+        return {device for device in self._live if summary.shown(device, states[device].last_received_us)}
 
     def _electrical(self, kinds: known.Electrical, of: Labels, mask: NDArray[np.float64], figures: Electrical) -> None:
         for column, family in enumerate(kinds.mean):

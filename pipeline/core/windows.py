@@ -81,8 +81,21 @@ class RollingWindow:
         self._next[owners] = (self._next[owners] + counts) % self._time_us.shape[1]
 
     def statistics(self, until_us: NDArray[np.int64] | None = None) -> Statistics:
-        """The statistics as they stand. `until_us`: where the window of each series ends, if after its newest row."""
-        until_us = self.newest_us if until_us is None else np.maximum(until_us, self.newest_us)
+        """The statistics as they stand.
+
+        Args:
+            until_us: where the window of each series ends, if after its newest row. One that lies `SET_BACK_US` ahead
+                of it is of the past.
+        """
+        until_us = (
+            self.newest_us
+            if until_us is None
+            else np.where(
+                self.newest_us > until_us + SET_BACK_US,
+                self.newest_us + self._window_us,
+                np.maximum(until_us, self.newest_us),
+            )
+        )
         parts = [self._of(slice(at, at + TOGETHER), until_us) for at in range(0, max(1, len(self._next)), TOGETHER)]
         return Statistics(*(np.concatenate(figures) for figures in zip(*parts, strict=True)))
 
@@ -207,8 +220,8 @@ class HeldExtremes:
         this, before = self._held[:, 0], self._held[:, 1]
         if until_us is not None and len(until_us):
             passed = (until_us // self._hold_us - self._interval)[:, None]
-            this = np.where(passed > 1, np.float32(np.nan), this)
-            before = np.where(passed > 0, np.float32(np.nan), before)
+            this = np.where((passed > 1) | (passed < -1), np.float32(np.nan), this)
+            before = np.where((passed > 0) | (passed < -1), np.float32(np.nan), before)
         greatest, negated = np.fmax(this, before)
         return greatest, -negated
 

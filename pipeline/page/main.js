@@ -156,7 +156,7 @@ function showState() {
   if (!connected) [state, text] = ["lost", "not connected"];
   else if (onDevice && !device.blocks) [state, text] = ["connecting", "waiting for cycles"];
   else if (onDevice && ageMs > SILENT_MS) [state, text] = ["silent", `silent for ${span(ageMs / 1000)}`];
-  else if (onDevice && ageMs > Math.max(STALE_MS, 3000 / device.about.nominal_hz)) [state, text] = ["stale", `stale for ${span(ageMs / 1000)}`];
+  else if (onDevice && ageMs > Math.max(STALE_MS, 3000 / (device.view.device?.nominal_hz ?? device.about.nominal_hz))) [state, text] = ["stale", `stale for ${span(ageMs / 1000)}`];
   byId("state").dataset.state = state;
   byId("state-text").textContent = text;
   document.body.dataset.state = state;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from pipeline.adapters import deposit as module
 from pipeline.adapters.deposit import Deposit
 from pipeline.adapters.spool import Spool
+from pipeline.adapters.timescale import store as store_module
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
 from pipeline.core.balance import balance
 from pipeline.core.config import Storage
@@ -303,3 +304,59 @@ def test_what_was_missed_between_two_runs_is_told_also_where_the_database_came_l
         assert gaps == [(f"threephase/karman{n}", 3, 40, 36, "restart") for n in (1, 2, 3)]
         told = {account: tally.missing for account, tally in second.stats()["accounts"].items() if tally.missing}
         assert told["beginning-of-ingest-0", opening.epoch] == 36
+
+
+def test_each_ingest_and_device_that_began_without_the_database_is_judged_when_its_rows_come(
+    database: str, proxy: Proxy, keeper: Callable[..., Deposit]
+) -> None:
+    first = keeper(proxy.dsn)
+    for number, device in enumerate(("rack1-pdu2", "second", "third")):
+        first.hand_in(batch(number, cycles(4, device)), 0).result(20)
+    first.close()
+    proxy.open = False
+    proxy.sever()
+    second = keeper(proxy.dsn)
+    one = second.opening("ingest-0", ["rack1-pdu2", "second"], patience_s=0.05)
+    two = second.opening("ingest-1", ["third"], patience_s=0.05)
+
+    def hand_in(number: int, device: str, first: int, producer: str, epoch: int) -> None:
+        rows = replace(batch(number, cycles(4, device, first)), producer=producer, epoch=epoch, tallies={})
+        second.hand_in(rows, 0).result(20)
+
+    hand_in(0, "rack1-pdu2", 40, "ingest-0", one.epoch)
+    again = second.opening("ingest-0", ["rack1-pdu2", "second"], patience_s=0.05)  # its devices have changed
+    hand_in(0, "rack1-pdu2", 44, "ingest-0", again.epoch)
+    proxy.open = True
+    hand_in(1, "rack1-pdu2", 48, "ingest-0", again.epoch)
+    until(lambda: second.stats()["spool_segments"] == 0 and not second.stats()["error"])
+    hand_in(2, "second", 70, "ingest-0", again.epoch)
+    hand_in(0, "third", 100, "ingest-1", two.epoch)
+    with psycopg.connect(database) as connection:
+        gaps = connection.execute(
+            "SELECT d.name, before_sequence, missing FROM gap JOIN device d ON d.id = device_id"
+            " WHERE stream_id = (SELECT min(id) FROM stream) ORDER BY 2"
+        ).fetchall()
+    assert gaps == [("rack1-pdu2", 40, 36), ("second", 70, 66), ("third", 100, 96)]
+
+
+def test_a_batch_that_always_fails_stops_no_other_and_is_counted(
+    database: str, keeper: Callable[..., Deposit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = store_module.one_second
+
+    def failing(rows: pa.RecordBatch) -> Sequence[pa.RecordBatch]:
+        if 8 in rows.column("sequence").to_pylist():
+            raise MemoryError("no room for these")
+        return whole(rows)
+
+    monkeypatch.setattr(store_module, "one_second", failing)
+    deposit = keeper(database)
+    waiting = {number: small(number) for number in range(4)}  # the third has cycles 8 to 11
+    for _ in range(module.ODD_TRIES):
+        futures = {number: deposit.hand_in(each, 0) for number, each in waiting.items()}
+        waiting = {number: waiting[number] for number, future in futures.items() if future.exception(20)}
+        if not waiting:
+            break
+    assert not waiting
+    assert rows_of(database) == (36, 36, 36)
+    assert total(deposit.stats()["accounts"].values()).dropped == {"refused": 4}

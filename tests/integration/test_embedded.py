@@ -45,3 +45,14 @@ def test_root_is_refused_a_private_tree_and_the_tree_stays_private(tmp_path: Pat
 def test_a_folder_that_cannot_be_made_is_said() -> None:
     with pytest.raises(InputError, match="--data-dir"), embedded.postgres(Path("/proc/karman")):
         pass
+
+
+def test_a_folder_with_a_space_is_refused_in_a_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without a space"), embedded.postgres(tmp_path / "my data"):
+        pass
+
+
+def test_the_usual_folder_has_no_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(embedded.platformdirs, "user_data_path", lambda _: Path("/home/x/Application Support/karman"))
+    assert " " not in str(embedded.default_data_dir().relative_to(Path.home()))

@@ -113,6 +113,42 @@ def test_beyond_the_limit_devices_take_turns() -> None:
         publisher.close()
 
 
+def test_a_device_comes_back_after_a_message_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "TRY_AGAIN_S", 0.2)
+    publisher = Publisher(["tcp://127.0.0.1:*"], "t")
+    subscriber = link.Subscriber({"d": link.Address(publisher.endpoints[0], "t")})
+    try:
+        assert publisher.wait_for_subscribers(10)
+        publisher.send(b"before")
+        assert gather(subscriber, 1) == [(0, b"before")]
+        publisher.send(b"x" * (link.LARGEST_MESSAGE + 1))
+        heard: list[tuple[int, bytes | None]] = []
+
+        def back() -> bool:
+            publisher.send(b"after")
+            subscriber.watch()
+            heard.extend(gather(subscriber, 1, deadline_s=0.05))
+            return bool(heard)
+
+        until(back)
+        assert set(heard) == {(0, b"after")}
+    finally:
+        subscriber.close()
+        publisher.close()
+
+
+def test_a_device_may_have_an_ipv6_address() -> None:
+    publisher = Publisher(["tcp://[::1]:*"], "t")
+    subscriber = link.Subscriber({"d": link.Address(publisher.endpoints[0], "t")})
+    try:
+        assert publisher.wait_for_subscribers(10)
+        publisher.send(b"six")
+        assert gather(subscriber, 1) == [(0, b"six")]
+    finally:
+        subscriber.close()
+        publisher.close()
+
+
 def test_endpoints_may_share_a_socket() -> None:
     publisher = Publisher(["tcp://127.0.0.1:*"] * 5, "t", sockets=2)
     addresses = [link.Address(endpoint, "t") for endpoint in publisher.endpoints]

@@ -150,6 +150,8 @@ def test_every_value_column_says_its_unit(database: str) -> None:
     [
         ("postgresql://u:hunter2@127.0.0.1:1/power", StorageError, "127.0.0.1:1/power"),
         ("postgresql://u:hunter2@[::1", InputError, "postgresql://USER@HOST:PORT/DATABASE"),
+        ("postgresql://u:hunter2/x@127.0.0.1:1/power", InputError, "%2F"),
+        ("postgresql://u:x@hunter2@127.0.0.1:1/power", InputError, "%40"),
         ("password=hunter2 nonsense", InputError, "postgresql://USER@HOST:PORT/DATABASE"),
     ],
 )

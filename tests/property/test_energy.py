@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -20,6 +19,7 @@ from pipeline.core.energy import (
     IMPORTED,
     INTEGRATED,
     LAGGING,
+    LARGEST_W,
     LEADING,
     LONGEST_STEP_US,
     UNKNOWN,
@@ -59,12 +59,12 @@ class Meter:
 
     def add(self, row: Row) -> None:
         seconds, gap_s, late = self.judge(row)
-        if math.isfinite(row.real_w):
+        if abs(row.real_w) <= LARGEST_W:
             self.totals[IMPORTED if row.real_w > 0 else EXPORTED] += abs(row.real_w) * seconds
             self.totals[INTEGRATED] += seconds
         else:
             gap_s += seconds
-        if math.isfinite(row.reactive_var):
+        if abs(row.reactive_var) <= LARGEST_W:
             self.totals[LAGGING if row.reactive_var > 0 else LEADING] += abs(row.reactive_var) * seconds
         self.totals[GAP] += gap_s
         if not late:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.core.aggregation import TOTALS, ChannelAggregator, Summary
-from pipeline.core.energy import IMPORTED, INTEGRATED
+from pipeline.core.energy import GAP, IMPORTED, INTEGRATED
 from pipeline.core.model import QUANTITIES, STREAMS, Flag, value_columns
 from tests.rows import PERIOD_US, START_US, cycles, parts
 
@@ -161,6 +161,31 @@ def test_a_time_that_is_ahead_does_not_freeze_the_figures(ahead: int) -> None:
     assert summary.streams.held_min[:, 0].tolist() == [20.0] * 3  # what was held until then still is
 
 
+def test_a_device_that_was_never_heard_takes_nothing_from_the_others() -> None:
+    """A decoder's dictionary names all devices of its ingest, whether they send or not."""
+    rows = cycles(message(1, [2.0] * 3))
+    place = rows.schema.get_field_index("device")
+    device = pa.DictionaryArray.from_arrays(pa.array([0] * 3, pa.int32()), pa.array(["pdu1", "silent"]))
+    summary = pushed(rows.set_column(place, rows.schema.field("device"), device))
+    assert summary.streams.mean[:, 0].tolist() == [2.0] * 3
+    assert summary.totals.mean[summary.total_devices.index("pdu1"), 0] == 6.0
+    assert np.isnan(summary.totals.mean[summary.total_devices.index("silent")]).all()
+
+
+def test_a_stream_that_stays_ahead_takes_nothing_from_the_others() -> None:
+    """One message of a stream that is rarely sent has a time stamp of five minutes later."""
+    one = aggregator()
+    one.push(cycles(message(1, [9.0], ["neutral"], time=START_US + 300_000_000)))
+    for batch in seconds(0, 3, 1.0):
+        one.push(batch)
+    summary = one.summary()
+    row = {key[1]: row for row, key in enumerate(summary.stream_keys)}
+    assert summary.streams.mean[[row[stream] for stream in STREAMS], 0].tolist() == [1.0] * 3
+    assert summary.totals.mean[0, 0] == 3.0
+    assert summary.streams.held_max[row[STREAMS[0]], 0] == 1.0
+    assert np.isnan(summary.streams.mean[row["neutral"]]).all()
+
+
 def test_rows_that_come_late_do_not_count_as_a_clock_that_is_set_back() -> None:
     one = aggregator()
     for batch in seconds(0, 9, 1.0):
@@ -169,6 +194,19 @@ def test_rows_that_come_late_do_not_count_as_a_clock_that_is_set_back() -> None:
     summary = one.summary()
     assert (summary.streams.window.newest_us == START_US + (9 * 60 - 1) * PERIOD_US).all()
     assert summary.streams.window.peak[:, 0].tolist() == [1.0] * 3
+
+
+def test_one_absurd_cycle_does_not_hide_the_energy_of_all_others() -> None:
+    one = aggregator()
+    for batch in seconds(0, 1, 900.0):
+        one.push(batch)
+    before = one.summary().energy[:, IMPORTED].copy()
+    one.push(cycles(message(60, [1e30] * 3)))
+    for batch in seconds(1, 2, 900.0):
+        one.push(batch.slice(3) if batch.column("sequence")[0].as_py() == 60 else batch)
+    energy = one.summary().energy
+    np.testing.assert_allclose(energy[:, IMPORTED] - before, 900.0, rtol=0.02)
+    np.testing.assert_allclose(energy[:, GAP], 1 / 60, rtol=0.02)
 
 
 def test_rows_that_only_share_a_time_do_not_add_up() -> None:

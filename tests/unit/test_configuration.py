@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
@@ -298,3 +299,20 @@ devices:
         "whoever reaches 0.0.0.0",
         "devices of 50 and 60 Hz are added up on one grid of 60 Hz",
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "topology: &t\n  dc1: *t\n",
+        "{a: " * 3000,
+        "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+        + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in pairwise("abcdefgh")),
+    ],
+    ids=["an anchor that holds itself", "nested too deeply", "anchors that multiply"],
+)
+def test_a_file_without_end_is_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, fleet_yaml=text)
+    with pytest.raises(InputError, match=r"fleet\.yaml") as caught:
+        configuration.load(path, {}, 0)
+    assert len(str(caught.value).splitlines()) == 1

@@ -175,13 +175,20 @@ def test_a_silent_device_loses_its_gauges_and_then_its_counters(age_us: int | No
 def test_what_an_aggregator_said_long_ago_is_not_shown_as_new() -> None:
     values = [277.0, 0.1, 8.0, 0.1, 900.0, 960.0, -12.0, 0.9375]
     said = summary("a", {"pdu1": values})
-    for age_s, figures in ((KEPT_S - 0.1, True), (KEPT_S + 0.1, False)):
+    # A device that is heard, or one that sends rarely and is not silent yet.
+    for age_s, heard_s, figures in (
+        (KEPT_S - 0.1, KEPT_S - 0.1, True),
+        (KEPT_S + 0.1, KEPT_S + 0.1, False),
+        (59, 0, True),
+    ):
         now_us = said.received_us["pdu1"] + int(age_s * 1e6)
-        states = {"pdu1": replace(HEARD, last_received_us=now_us)}
-        found = {name for name, _ in samples(replace(snapshot(states=states, summaries=(said,)), now_us=now_us))}
+        states = {"pdu1": replace(HEARD, last_received_us=said.received_us["pdu1"] + int(heard_s * 1e6))}
+        seldom = replace(SETTINGS, silence_s=60.0)
+        told = replace(snapshot(states=states, summaries=(said,)), now_us=now_us, settings=seldom)
+        found = {name for name, _ in samples(told)}
         assert {family.name for family in families.ENERGY} <= found  # counters stay
         assert (families.STREAM.mean[0].name in found) == figures
-        shown = Figures(replace(snapshot(states=states, summaries=(said,)), now_us=now_us), 5.0)
+        shown = Figures(told, 60.0)
         assert (shown.rows()[0]["real_power_w"] is not None) == figures
         assert bool((shown.of("pdu1") or {})["channels"]) == figures
         assert np.isfinite(shown.power_w()).all() == figures

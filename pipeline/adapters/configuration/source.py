@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from pipeline.core.errors import InputError
 
+DEEPEST: Final = 50  # levels; an anchor that holds itself has no end
+MOST_PLACES: Final = 2_000_000  # anchors within anchors multiply; ten thousand devices have a tenth of it
 Place = tuple[str | int, ...]  # keys and indices from the top
 
 
@@ -53,6 +55,8 @@ def read(path: Path) -> Source:
         mark = error.problem_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise InputError(f"{where}: this is not YAML: {error.problem or error.context}") from error
+    except RecursionError:
+        raise InputError(f"{path}: this is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path}: this is not YAML: {str(error).splitlines()[0]}") from error
     return Source(path, content, lines)
@@ -60,6 +64,8 @@ def read(path: Path) -> Source:
 
 def _note(node: yaml.Node, place: Place, lines: dict[Place, int], path: Path) -> None:
     lines.setdefault(place, node.start_mark.line + 1)
+    if len(place) > DEEPEST or len(lines) > MOST_PLACES:
+        raise InputError(f"{path}:{node.start_mark.line + 1}: what this holds has no end: does an anchor hold itself?")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             below = (*place, str(key.value))

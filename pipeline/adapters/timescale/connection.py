@@ -6,8 +6,9 @@ Must not know: what is stored.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Final
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
 import psycopg
 from psycopg import conninfo
@@ -32,7 +33,15 @@ def describe(dsn: str) -> str:
         parts = conninfo.conninfo_to_dict(dsn)
     except psycopg.Error:
         return "the given DSN"
+    if _misread(parts):
+        return "the given DSN"
     return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
+def _misread(parts: Mapping[str, Any]) -> bool:
+    """Whether a part of the password, or of the user, was taken for something else."""
+    places = "".join(str(parts.get(name, "")) for name in ("host", "dbname"))
+    return "@" in places or not re.fullmatch(r"[\d,]*", str(parts.get("port", "")))
 
 
 def connect(dsn: str) -> psycopg.Connection:
@@ -53,9 +62,12 @@ def connect(dsn: str) -> psycopg.Connection:
             tcp_user_timeout=10_000,
             options=_OPTIONS,
         )
+        misread = _misread(conninfo.conninfo_to_dict(dsn))
     except psycopg.ProgrammingError:
         # Not its message: it repeats the DSN, and with it the password.
         raise InputError("the DSN cannot be read: write postgresql://USER@HOST:PORT/DATABASE") from None
+    if misread:
+        raise InputError("the DSN cannot be read: write a / in the password as %2F, an @ as %40, a : as %3A")
     try:
         return psycopg.connect(complete)
     except psycopg.OperationalError as error:

@@ -67,10 +67,14 @@ def detect(connection: psycopg.Connection) -> Flavour:
     if tuple(map(int, version.split("-")[0].split(".")[:2])) < _OLDEST_TIMESCALE:
         return Flavour.PLAIN
     if not installed:
+        # A setting of its loader: without that, to create the extension would end the connection.
+        loaded = connection.execute("SELECT current_setting('timescaledb.max_background_workers', true)").fetchone()
+        if loaded in (None, (None,)):
+            return Flavour.PLAIN
         try:
             with connection.transaction():
                 connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
-        except psycopg.Error:  # not preloaded, or we may not: it is not there for us
+        except psycopg.Error:  # we may not: it is not there for us
             return Flavour.PLAIN
     licence = connection.execute("SELECT current_setting('timescaledb.license', true)").fetchone()
     return Flavour.TIMESCALE if licence == ("timescale",) else Flavour.PLAIN

@@ -1,4 +1,4 @@
-"""Of the processes that write for a pipeline one after the other, only the newest stores anything.
+"""Of the processes that write for a pipeline one after the other, only the newest stores batches.
 
 One that was cut off from the others may go on, with a producer that was replaced too: the database refuses both.
 

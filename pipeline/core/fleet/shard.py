@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.core.config import Device, Fleet
+from pipeline.core.energy import LARGEST_W
 from pipeline.core.fleet import sums
 from pipeline.core.fleet.clocks import Clocks, fleet_delay_us
 from pipeline.core.fleet.concentrator import SLOT, Concentrator, Ints, Rows
@@ -25,8 +26,7 @@ from pipeline.core.model import CHANNELS, Flag
 # Columns of a batch, beside those of `FIGURES`.
 KEYS: Final = ("time", "received", "device", "stream", "flags")
 FIGURES: Final = tuple(f"{channel}_{name}" for channel in CHANNELS for name in ("real_power_w", "rms_current_a"))
-LARGEST_W: Final = 1e7  # of a series: beyond it is no measurement, and whole numbers would overflow
-LARGEST_A: Final = 1e5
+LARGEST_A: Final = 1e5  # beyond it, as beyond `LARGEST_W`, whole numbers would overflow
 MOST_SLOTS: Final = 1000  # of a second, for replays that run fast; several cycles then share a slot
 AHEAD_US: Final = 3_000_000  # a clock so far ahead of the others' is wrong; its rows would be kept for long
 OPEN_S: Final = 60  # seconds that may be open: a receiver that stalled for so long has lost them anyway

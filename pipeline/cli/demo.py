@@ -45,7 +45,7 @@ def demo(
     scenario: Annotated[str, typer.Argument(help="A scenario of 'karman recordings list', or a CSV file.")] = "sample1",
     devices: Annotated[int, typer.Option(min=1, max=256, help="How many devices play it, each on a port.")] = 1,
     speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time.")] = 1.0,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to play; else until Ctrl-C.")] = None,
+    duration: session.Duration = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the live page and /metrics.")] = DEFAULT_PORT,
     browser: Annotated[bool, typer.Option(help="Open the live page in a browser.")] = True,
     grafana_url: Annotated[str | None, typer.Option(help="Where Grafana is: the live page links to it.")] = None,

@@ -58,7 +58,7 @@ def run(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the live page and /metrics.")] = DEFAULT_PORT,
     devices_per_actor: Annotated[int, typer.Option(min=1, max=1024, help="Devices that share an ingest.")] = 1,
     standby: Annotated[bool, typer.Option(help="A second ingest for each, that takes over without loss.")] = False,
-    duration: Annotated[float | None, typer.Option(min=0.1, help="Seconds to run; else until Ctrl-C.")] = None,
+    duration: session.Duration = None,
     spool_dir: Annotated[Path | None, typer.Option(help="Where batches wait while the database is away.")] = None,
     breaker_amps: Annotated[float | None, typer.Option(min=0.1, help="Rating of each phase's breaker.")] = None,
     nominal_volts: Annotated[float | None, typer.Option(min=1, help="Nominal voltage, line to neutral.")] = None,

@@ -6,8 +6,9 @@ import contextlib
 import json
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import typer
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -19,6 +20,10 @@ from pipeline.cli.signals import Cause, Signals
 from pipeline.core.balance import balance, joined
 from pipeline.core.errors import InputError, KarmanError
 
+LONGEST_RUN_S: Final = 1e8  # three years: longer than anyone means, and than a timer can be told
+Duration = Annotated[
+    float | None, typer.Option(min=0.1, max=LONGEST_RUN_S, help="Seconds until it ends; else until Ctrl-C.")
+]
 LOOK_S: Final = 0.5
 PLAIN_LINE_S: Final = 5.0  # without a terminal: a line so often
 

@@ -67,7 +67,9 @@ def test_a_page_comes_packed_for_those_who_take_it(free: str) -> None:
     assert (status, b"/metrics" in body) == (404, True)
 
 
-@pytest.mark.parametrize("offered", [None, "Bearer", "Bearer secret-wor", "secret-word", "Basic c2VjcmV0LXdvcmQ="])
+@pytest.mark.parametrize(
+    "offered", [None, "Bearer", "Bearer secret-wor", "secret-word", "Basic c2VjcmV0LXdvcmQ=", "Bearer \xff\xfe"]
+)
 def test_without_the_token_nothing_is_answered(guarded: str, offered: str | None) -> None:
     for path in ("/metrics", "/api/v1/status", "/nothing"):
         status, headers, body = get(f"{guarded}{path}", **({"Authorization": offered} if offered else {}))

@@ -185,10 +185,12 @@ class Feed:
         for device, answer in zip(devices, answers, strict=True):
             if answer is None:
                 continue
+            before = self._marks.get(device)
             self._marks[device], cycles = answer
+            live = before is not None and before[0] == self._marks[device][0]  # else some may have been sent before
             if len(cycles):
                 for part in _parts(cycles):
-                    block = to_block(part, device=device, live=True)
+                    block = to_block(part, device=device, live=live)
                     for viewer in self.viewers:
                         if viewer.device == device:
                             viewer.block(block)

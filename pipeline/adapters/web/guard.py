@@ -75,7 +75,9 @@ class Guard:
             raise web.HTTPForbidden(text="this server listens on loopback: ask for 127.0.0.1 or localhost\n")
         if self._token is not None and request.path not in self._public:
             offered = [request.headers.get("Authorization", ""), f"Bearer {_from_protocol(request)}"]
-            if not any(hmac.compare_digest(word.encode(), f"Bearer {self._token}".encode()) for word in offered):
+            wanted = f"Bearer {self._token}".encode()
+            # A header may hold any bytes: what is no UTF-8 is no token either.
+            if not any(hmac.compare_digest(word.encode("utf-8", "surrogateescape"), wanted) for word in offered):
                 raise web.HTTPUnauthorized(text="a bearer token is asked for\n", headers={"WWW-Authenticate": "Bearer"})
         posted = request.method not in ("GET", "HEAD")
         if posted and request.content_type != "application/json":  # a plain form of any site could be sent unasked

@@ -34,7 +34,7 @@ from pipeline.adapters.timescale.writers import Turn
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.delays import Counts
-from pipeline.core.errors import InputError, KarmanError, SpoolError, StorageError
+from pipeline.core.errors import InputError, KarmanError, RefusedError, SpoolError, StorageError
 from pipeline.core.intake import Opening, only_counts
 from pipeline.core.keys import Key
 from pipeline.core.model import Account, Batch, Drop, Tally, merged, total, without_rows
@@ -82,9 +82,7 @@ class Deposit:
         self._left = Progress()  # by what an earlier one left in the spool
         self._spooled_tallies: dict[Account, Tally] = {}
         self._beginnings = Beginnings()
-        self._odd: Counter[tuple[str, int, int]] = (
-            Counter()
-        )  # how often a batch has failed without the database's doing
+        self._odd: Counter[tuple[str, int, int]] = Counter()  # failures of a batch that are not the database's doing
         self._accounts: dict[Account, Tally] | None = None  # None until the ledger was read
         self._migrated = False
         self._turn: Turn | None = None
@@ -149,7 +147,7 @@ class Deposit:
                     known = positions(store.connection, devices, datetime.now(UTC))
                     totals = accounts.totals(store.connection, self._run_us, devices)
                 complete = True
-            except (StorageError, InputError) as error:
+            except StorageError as error:
                 self._fail(error)
                 if time.monotonic() > deadline_s:
                     break  # go on with the clock's epoch, and with what is known without the database
@@ -242,7 +240,7 @@ class Deposit:
                     self._stale |= self._beginnings.judge(store, self._left)
                     fresh = store.write(batches)
                     self._count(store, batches, fresh)
-            except (StorageError, InputError) as error:
+            except (StorageError, RefusedError) as error:  # refused are not these rows, which the store would salvage
                 if attempt:
                     self._fail(error)
                 else:
@@ -252,12 +250,13 @@ class Deposit:
                 if len(batches) > 1:
                     stored = [self._try_store([batch]) for batch in batches]  # each, for one is to blame
                     return all(stored)
-                name = (batches[0].producer, batches[0].epoch, batches[0].number)
+                (batch,) = batches
+                name = (batch.producer, batch.epoch, batch.number)
                 self._odd[name] += 1
-                if self._odd[name] < ODD_TRIES:
+                if self._odd[name] < ODD_TRIES or not batch.cycles.num_rows + batch.spectra.num_rows:
                     raise
                 log.exception("batch %s cannot be stored: its rows are dropped, and counted", name)
-                return self._try_store([without_rows(batches[0], Drop.REFUSED)])
+                return self._try_store([without_rows(batch, Drop.REFUSED)])
             else:
                 self._failures = 0  # not before: it may answer, and take no rows
                 self._committed.add(batches, time.monotonic() - began_s)
@@ -269,7 +268,7 @@ class Deposit:
             while self.fleet.waiting and self._outage is None:
                 with self._database:
                     self.fleet.write_next(self._connected())
-        except (StorageError, InputError) as error:
+        except StorageError as error:
             self._fail(error)
 
     def _drain_one(self) -> None:
@@ -294,10 +293,12 @@ class Deposit:
 
     def _connected(self) -> Store:
         if self._store is None:
-            if not self._migrated:
-                for name in migrate(self._dsn):
+            try:
+                for name in [] if self._migrated else migrate(self._dsn):
                     log.warning("applied migration %s", name)
-            store = Store(self._dsn)
+                store = Store(self._dsn)
+            except InputError as error:  # it is of another version: no use until somebody mends that
+                raise StorageError(str(error)) from error
             if not self._migrated:
                 self._begin(store)
             self._migrated = True
@@ -355,7 +356,7 @@ class Deposit:
         try:
             with self._database:
                 self._connected().check_writable()
-        except (StorageError, InputError) as error:  # it may be one of another version by now
+        except StorageError as error:
             self._fail(error)
         else:
             log.warning("the database takes writes again")
@@ -373,7 +374,7 @@ class Deposit:
                 if self._spool is None or self._spool.segments == 0:
                     for (producer, epoch), oldest in list(self._oldest.items()):
                         accounts.prune(store.connection, producer, epoch, oldest)
-        except (StorageError, InputError) as error:
+        except StorageError as error:
             self._fail(error)
 
     def _strip(self, batch: Batch) -> Batch:

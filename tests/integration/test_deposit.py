@@ -360,3 +360,19 @@ def test_a_batch_that_always_fails_stops_no_other_and_is_counted(
     assert not waiting
     assert rows_of(database) == (36, 36, 36)
     assert total(deposit.stats()["accounts"].values()).dropped == {"refused": 4}
+
+
+def test_a_table_that_is_missing_costs_no_rows_however_often_it_is_tried(
+    database: str, keeper: Callable[..., Deposit]
+) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE account RENAME TO elsewhere")
+        deposit = keeper(database)
+        for number in range(2 * module.ODD_TRIES):
+            deposit.hand_in(small(number), 0).result(20)
+        assert deposit.stats()["error"]
+        connection.execute("ALTER TABLE elsewhere RENAME TO account")
+    until(lambda: deposit.stats()["spool_segments"] == 0 and not deposit.stats()["error"])
+    rows = 12 * 2 * module.ODD_TRIES
+    assert rows_of(database) == (rows, rows, rows)
+    assert total(deposit.stats()["accounts"].values()).dropped == {}

@@ -98,7 +98,7 @@ def _init() -> None:
     # What is larger than Ray's default of 100 kB goes by way of its object store, at two to three times the CPU; a
     # second of 64 devices is 1.3 MB.
     os.environ.setdefault("RAY_max_direct_call_object_size", str(INLINE_BYTES))
-    # Ray's account of its own event loops: a hundred wake-ups a second of each process, a third dearer than without.
+    # Ray's account of its own event loops: it makes each of a hundred wake-ups a second of every process dearer.
     os.environ.setdefault("RAY_event_stats", "0")
     ray.init(
         address="local",

@@ -37,11 +37,11 @@ from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError, KarmanError
 from pipeline.core.fleet.told import Told
-from pipeline.core.greatest import Greatest, held
+from pipeline.core.greatest import Greatest
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
-from pipeline.core.progress import furthest
+from pipeline.core.progress import furthest, held
 from pipeline.core.rates import Rates
 from pipeline.core.rhythm import rhythm
 from pipeline.core.status import DeviceState, Observation, document

@@ -44,6 +44,8 @@ class Beginnings:
         """
         with self._lock:
             waiting = list(self._waiting.values())
+        if not waiting:  # nearly always
+            return False
         if new := [first for first in waiting if not first.placed]:
             devices = [device for first in new for device in first.devices]
             stored = positions(store.connection, devices, datetime.now(UTC))["cycle"]

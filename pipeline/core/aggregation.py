@@ -171,9 +171,14 @@ class ChannelAggregator:
 
     def _until_us(self, keys: Sequence[Key]) -> NDArray[np.int64]:
         """The newest event time of the device of each key; 0 where it has sent nothing."""
-        slots = np.array([self._devices.slot((device, "")) for device, _ in keys], np.int64)
-        self._newest_us = np.pad(self._newest_us, (0, len(self._devices.keys) - len(self._newest_us)))
+        slots = self._slots_of([device for device, _ in keys])
         return self._newest_us[slots]
+
+    def _slots_of(self, devices: Sequence[str]) -> NDArray[np.int64]:
+        """Where each of these devices is in `_newest_us`."""
+        slots = np.array([self._devices.slot((device, "")) for device in devices], np.int64)
+        self._newest_us = np.pad(self._newest_us, (0, len(self._devices.keys) - len(self._newest_us)))
+        return slots
 
     def _note_time(self, batch: pa.RecordBatch, time_us: NDArray[np.int64]) -> None:
         """How far the time of each device has come. Where a clock is set back it begins anew, as a series does."""
@@ -182,9 +187,7 @@ class ChannelAggregator:
         newest = np.full(len(device.dictionary), -1)
         np.maximum.at(newest, code, time_us)
         heard = np.flatnonzero(newest >= 0)
-        names = device.dictionary.take(pa.array(heard)).to_pylist()
-        slots = np.array([self._devices.slot((name, "")) for name in names], np.int64)
-        self._newest_us = np.pad(self._newest_us, (0, len(self._devices.keys) - len(self._newest_us)))
+        slots = self._slots_of(device.dictionary.take(pa.array(heard)).to_pylist())
         before, now = self._newest_us[slots], newest[heard]
         self._newest_us[slots] = np.where(now < before - SET_BACK_US, now, np.maximum(before, now))
 

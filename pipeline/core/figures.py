@@ -59,7 +59,7 @@ class Figures:
             name: group.power_w(name)
             for group in reversed(self._groups)
             for name in group.totals
-            if name in self._states and group.summary.shown(name, self._states[name].last_received_us)
+            if name in self._states and self._is_new(group, name)
         }
         return np.array([power.get(name, np.nan) if self._shown(name) else np.nan for name in self.devices], np.float32)
 
@@ -132,10 +132,11 @@ class Figures:
 
     def _of(self, name: str) -> list[_Group]:
         """The channels in which a device has figures, a before b."""
-        if not self._shown(name):
-            return []
-        heard_us = self._states[name].last_received_us
-        return [group for group in self._groups if name in group.rows and group.summary.shown(name, heard_us)]
+        groups = self._groups if self._shown(name) else []
+        return [group for group in groups if name in group.rows and self._is_new(group, name)]
+
+    def _is_new(self, group: _Group, name: str) -> bool:
+        return group.summary.shown(name, self._states[name].last_received_us)
 
     def _shown(self, name: str) -> bool:
         return self.state(name) in ("live", "stale")

@@ -9,12 +9,9 @@ Must not know: what is counted.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-
-from pipeline.core.model import Tally
 
 
 class Greatest:
@@ -35,18 +32,3 @@ class Greatest:
         self._values[slots] = np.fmax(self._values[slots], values)
         held: NDArray[np.float64] = self._values[slots]
         return held
-
-
-def held(before: Tally, now: Tally) -> Tally:
-    """A device's counts, none that is shown lower than before: what an ingest had not handed on dies with it."""
-    reordered = max(before.reordered, now.reordered)
-    return replace(
-        now,
-        missing=max(before.missing + before.reordered, now.missing + now.reordered) - reordered,
-        reordered=reordered,
-        resets=max(before.resets, now.resets),
-        dropped={
-            reason: max(before.dropped.get(reason, 0), now.dropped.get(reason, 0))
-            for reason in sorted({*before.dropped, *now.dropped})
-        },
-    )

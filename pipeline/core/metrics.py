@@ -111,9 +111,11 @@ class _Samples:
         self._remembered = {name for name, age in age_us.items() if age <= snapshot.settings.forget_s * 1e6}
 
     def all(self) -> dict[Family, list[Part]]:
+        states = self._snapshot.states
         for summary in self._snapshot.summaries:
-            self._streams(summary)
-            self._three_phase(summary)
+            shown = {name for name in self._live if summary.shown(name, states[name].last_received_us)}
+            self._streams(summary, shown)
+            self._three_phase(summary, shown)
         self._devices()
         self._pipeline()
         if self._snapshot.fleet is not None:
@@ -128,11 +130,6 @@ class _Samples:
         """To be added to values: 0 where the device is shown, NaN where it is not."""
         return np.array([0.0 if device in shown else np.nan for device in devices])
 
-    def _shown(self, summary: Summary) -> Container[str]:
-        """The devices that are heard, and of which the figures are new."""
-        states = self._snapshot.states
-        return {device for device in self._live if summary.shown(device, states[device].last_received_us)}
-
     def _electrical(self, kinds: known.Electrical, of: Labels, mask: NDArray[np.float64], figures: Electrical) -> None:
         for column, family in enumerate(kinds.mean):
             self._add(family, of, figures.mean[:, column] + mask)
@@ -145,10 +142,10 @@ class _Samples:
             for column, family in enumerate(families):
                 self._add(family, of, values[:, column] + mask)
 
-    def _streams(self, summary: Summary) -> None:
+    def _streams(self, summary: Summary, shown: Container[str]) -> None:
         keys, channel = summary.stream_keys, summary.channel
         devices = [device for device, _ in keys]
-        mask = self._mask(devices, self._shown(summary))
+        mask = self._mask(devices, shown)
         racks = self._of_devices(devices, "rack")
         compatible = labels(
             ("stream", "phase", "device", "rack"),
@@ -165,9 +162,9 @@ class _Samples:
             self._add(family, own, summary.energy[:, column] + counted)
         rating = np.array([device.breaker_a or np.nan for device in map(self._configured, devices)], np.float64)
         self._add(known.BREAKER_UTILISATION, own, summary.streams.window.peak[:, _CURRENT] / rating + mask)
-        self._imbalance(summary)
+        self._imbalance(summary, shown)
 
-    def _imbalance(self, summary: Summary) -> None:
+    def _imbalance(self, summary: Summary, shown: Container[str]) -> None:
         currents = {key: summary.streams.mean[row, _CURRENT] for row, key in enumerate(summary.stream_keys)}
         devices = list(dict.fromkeys(device for device, _ in summary.stream_keys))
         phases = np.array(
@@ -175,11 +172,11 @@ class _Samples:
             np.float64,
         ).reshape(len(devices), len(self._snapshot.streams))
         of = labels(("device", "phase"), tuple((device, summary.channel) for device in devices))
-        self._add(known.CURRENT_IMBALANCE, of, imbalance(phases) + self._mask(devices, self._shown(summary)))
+        self._add(known.CURRENT_IMBALANCE, of, imbalance(phases) + self._mask(devices, shown))
 
-    def _three_phase(self, summary: Summary) -> None:
+    def _three_phase(self, summary: Summary, shown: Container[str]) -> None:
         devices, channel = summary.total_devices, summary.channel
-        mask = self._mask(devices, self._shown(summary))
+        mask = self._mask(devices, shown)
         compatible = labels(
             ("stream", "phase", "device", "rack"),
             tuple(

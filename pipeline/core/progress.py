@@ -6,6 +6,7 @@ Must not know: where batches are kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +53,21 @@ def furthest(known: dict[str, Tally], other: Mapping[str, Tally]) -> None:
     for device, tally in other.items():
         if device not in known or tally.received >= known[device].received:
             known[device] = tally
+
+
+def held(before: Tally, now: Tally) -> Tally:
+    """A device's counts, none that is shown lower than before: what an ingest had not handed on dies with it."""
+    reordered = max(before.reordered, now.reordered)
+    return replace(
+        now,
+        missing=max(before.missing + before.reordered, now.missing + now.reordered) - reordered,
+        reordered=reordered,
+        resets=max(before.resets, now.resets),
+        dropped={
+            reason: max(before.dropped.get(reason, 0), now.dropped.get(reason, 0))
+            for reason in sorted({*before.dropped, *now.dropped})
+        },
+    )
 
 
 def ends(rows: pa.RecordBatch) -> Iterator[dict[Key, Position]]:

@@ -166,7 +166,8 @@ class IngestActor:
     def _receive(self) -> None:
         limits = self._limits
         addresses = {name: _address(device) for name, device in self._devices.items()}
-        pace = rhythm(len(board.current(self._config).config.devices), limits)  # kept, whatever devices come and go
+        config = board.current(self._config).config
+        pace = rhythm(len(config.devices), limits, config.fleet_settings is not None)  # kept, whatever devices come
         self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
         watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
         next_turn_s = next_push_s = next_cut_s = next_watch_s = time.monotonic()

@@ -100,6 +100,11 @@ def _init() -> None:
     os.environ.setdefault("RAY_max_direct_call_object_size", str(INLINE_BYTES))
     # Ray's account of its own event loops: it makes each of a hundred wake-ups a second of every process dearer.
     os.environ.setdefault("RAY_event_stats", "0")
+    # Nobody reads Ray's account of calls, nor the workers' logs by way of Ray: its search for new files ten times a
+    # second is the dearest of what it does in rest.
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+    os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
+    os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "60")
     ray.init(
         address="local",
         num_cpus=max(4, os.cpu_count() or 1),

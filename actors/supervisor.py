@@ -35,7 +35,7 @@ from pipeline.core.pairing import sender
 
 log = logging.getLogger(__name__)
 
-WATCH_S: Final = 1.0
+WATCH_S: Final = 2.0  # a question and its answer cost 1.5 ms, and whoever hangs gets 15 s anyway
 ASK_S: Final = 5.0
 FIRST_ANSWER_S: Final = 60.0
 STOP_S: Final = 190.0  # an ingest hands on all that it has, as long as the store takes it

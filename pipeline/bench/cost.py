@@ -24,7 +24,7 @@ from pipeline.core.config import DEFAULT_TOPIC, Limits, Storage
 from pipeline.core.envelope import pack, rows_from_bytes, rows_to_bytes, unpack
 from pipeline.core.intake import Arrivals, Intake, concatenate
 from pipeline.core.model import CHANNELS, CYCLE_SCHEMA, SPECTRUM_SCHEMA, STREAMS, Batch, Tally, value_columns
-from pipeline.core.rhythm import AT_ONCE, rhythm
+from pipeline.core.rhythm import AT_ONCE, Rhythm, rhythm
 
 SECONDS: Final = 3.0  # for sending and receiving
 ROUNDS: Final = 24
@@ -43,7 +43,7 @@ def _link(load: Load) -> Iterator[tuple[str, float]]:
     endpoints = {
         name: Address(endpoint, DEFAULT_TOPIC) for name, endpoint in zip(names, generator.endpoints, strict=True)
     }
-    subscriber = Subscriber(endpoints, rhythm(load.devices, Limits()).rest_s)
+    subscriber = Subscriber(endpoints, _pace(load).rest_s)
     try:
         generator.say(SECONDS)
         generator.answer()
@@ -66,9 +66,13 @@ def _link(load: Load) -> Iterator[tuple[str, float]]:
     yield "receive", 1e6 * received_s / max(count, 1)
 
 
+def _pace(load: Load) -> Rhythm:
+    return rhythm(load.devices, Limits(), adds_up=load.devices > 1)
+
+
 def _turns(load: Load) -> tuple[int, int]:
     """Frames of each device in a push, and pushes in a hand-in."""
-    pace, devices = rhythm(load.devices, Limits()), min(load.devices, load.devices_per_actor)
+    pace, devices = _pace(load), min(load.devices, load.devices_per_actor)
     frames = max(1, round(pace.push_s * load.rate_hz))
     if frames * devices >= AT_ONCE and not pace.whole_seconds:  # one that is so fast hands in each push
         return AT_ONCE // devices, 1
@@ -140,7 +144,7 @@ def _storage(load: Load, taken: list[pa.RecordBatch], dsn: str) -> dict[str, flo
     keep(-1)  # partitions and ids
     others = database(dsn)
     before_s = usage(others).cpu_s
-    rounds = max(3, round(ROUNDS / 4 / rhythm(load.devices, Limits()).hand_in_s / 4))
+    rounds = max(3, round(ROUNDS / 4 / _pace(load).hand_in_s / 4))
     client_us = _cpu_us(keep, size, rounds)
     spent_s = usage(others).cpu_s[DATABASE] - before_s[DATABASE] if others else 0.0
     store.close()

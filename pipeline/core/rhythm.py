@@ -27,6 +27,8 @@ PATIENT: Final = 10  # devices, up to which turns take longest; of more a hand-i
 AT_ONCE: Final = 20_000  # messages that do not wait for a push: 6.5 MB of rows, where an outbox holds 64
 LONGEST_REST_S: Final = 0.15
 LONGEST_PUSH_S: Final = 0.5  # half of what the sums of a fleet wait for, see `config.Fleet.wait_s`
+PATIENT_PUSH_S: Final = 1.0  # of a device alone, of which there are no such sums
+PATIENT_HAND_IN_S: Final = 2.0  # those of a thousand are stored no sooner
 WHOLE_S: Final = 1.0  # a hand-in of a whole second: one handed in before it is over is stored, and then merged into
 SHORTEST_REPORT_S: Final = 1.0  # the cadence of the system that this one replaces
 REPORT_A_DEVICE_S: Final = 2e-3  # its statistics cost 20 us, however little has come since
@@ -46,14 +48,18 @@ class Rhythm:
     report_s: float  # of the aggregators, about all windows
 
 
-def rhythm(devices: int, limits: Limits) -> Rhythm:
-    """The rhythm of a pipeline of so many devices."""
+def rhythm(devices: int, limits: Limits, adds_up: bool = True) -> Rhythm:
+    """The rhythm of a pipeline of so many devices; `adds_up`: they are added up, and the sums wait for their rows."""
     patience = min(1.0, PATIENT / max(1, devices))
     rest_s = min(LONGEST_REST_S, SHORTEST_REST_S + REST_A_DEVICE_S * max(0, devices - FEW))
     # Patience ends soon: a hundred devices are to be seen by the aggregators within a tenth of a second.
-    push_s = max(LONGEST_PUSH_S * patience**2, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices))
+    longest_s = LONGEST_PUSH_S if adds_up else PATIENT_PUSH_S
+    push_s = max(longest_s * patience**2, min(LONGEST_PUSH_S, PUSH_A_DEVICE_S * devices))
     push_s = WHOLE_S / math.ceil(WHOLE_S / push_s)  # so that one stands at every second, where hand-ins stand too
-    hand_in_s = WHOLE_S / max(1, devices // PATIENT) if devices <= FEW else WHOLE_S
+    if devices <= PATIENT:
+        hand_in_s = PATIENT_HAND_IN_S
+    else:
+        hand_in_s = WHOLE_S / (devices // PATIENT) if devices <= FEW else WHOLE_S
     return Rhythm(
         rest_s,
         AFTER_BEAT_S + 3 * rest_s,

@@ -12,7 +12,9 @@ def test_a_hundred_devices_get_the_shortest_waits_and_fewer_and_more_bounded_one
     limits = Limits()
     after_s = 0.05 + 3 * 0.0002
     assert rhythm(100, limits) == Rhythm(0.0002, after_s, limits.aggregator_flush_s, limits.store_flush_s, False, 1.0)
-    assert rhythm(1, limits) == rhythm(0, limits) == Rhythm(0.0002, after_s, 0.5, 1.0, False, 1.0)
+    assert rhythm(1, limits) == rhythm(0, limits) == Rhythm(0.0002, after_s, 0.5, 2.0, False, 1.0)
+    assert (rhythm(10, limits).hand_in_s, rhythm(11, limits).hand_in_s) == (2.0, 1.0)
+    assert rhythm(1, limits, adds_up=False) == Rhythm(0.0002, after_s, 1.0, 2.0, False, 1.0)
     assert (rhythm(25, limits).push_s, rhythm(25, limits).hand_in_s) == pytest.approx((1 / 13, 0.5))
     assert rhythm(600, limits).rest_s == pytest.approx(0.0752)
     assert (rhythm(600, limits).push_s, rhythm(600, limits).report_s) == (0.25, 1.2)
@@ -31,8 +33,8 @@ def test_a_push_stands_at_every_second_and_the_sums_of_a_fleet_wait_for_the_slow
     for devices in range(1, 1000):
         pace = rhythm(devices, Limits())
         assert pace.push_s >= Limits().aggregator_flush_s
-        for period_s in (pace.push_s, pace.hand_in_s):
-            assert 1 / period_s == pytest.approx(round(1 / period_s))
+        assert 1 / pace.push_s == pytest.approx(round(1 / pace.push_s))
+        assert pace.hand_in_s == 2.0 or 1 / pace.hand_in_s == pytest.approx(round(1 / pace.hand_in_s))
         assert pace.push_s + fleet.flush_s <= fleet.wait_s - 0.2  # for the network, and for clocks
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import psycopg
@@ -105,6 +105,46 @@ def test_seconds_that_are_just_being_stored_are_in_their_minute(database: str) -
         )
         told = store.connection.execute(f"SELECT {seconds}, {minutes}, {due} FROM rollup_due").fetchone()
         assert told == (120, 120, 0)
+
+
+def test_minutes_of_an_hour_that_two_writers_roll_up_at_once_are_all_in_it(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "MINUTES_TOGETHER", 1)
+    with contextlib.ExitStack() as opened:
+        stores = [opened.enter_context(contextlib.closing(Store(database))) for _ in range(2)]
+        if stores[0].flavour is not Flavour.PLAIN:
+            pytest.skip("TimescaleDB's aggregates do it")
+        hour = opened.enter_context(psycopg.connect(database))
+        pool = opened.enter_context(ThreadPoolExecutor(2))
+
+        def due(number: int, minute: int, store: Store) -> None:
+            store.write([batch(number, cycles(60, first=3600 * minute))])
+
+        def rolled_up(store: Store) -> Future[int]:
+            return pool.submit(upkeep.roll_up, store.connection, Flavour.PLAIN, store.partitions)
+
+        def wait_for_waiting(count: int) -> None:
+            waiting = "SELECT count(*) >= %s FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            with psycopg.connect(database, autocommit=True) as looking:
+                while looking.execute(waiting, [count]).fetchone() == (False,):
+                    time.sleep(0.01)
+
+        due(0, 3, stores[0])
+        rolled_up(stores[0]).result(20)
+        hour.execute("SELECT 1 FROM power_1h FOR UPDATE")  # who rolls up comes so far, and stops
+        due(1, 2, stores[0])
+        first = rolled_up(stores[0])
+        wait_for_waiting(1)
+        with contextlib.closing(Store(database)) as third:
+            due(2, 0, third)  # rows of a spool, say: the oldest minute now, which the other has not taken
+        second = rolled_up(stores[1])
+        wait_for_waiting(2)
+        hour.rollback()
+        assert first.result(20)
+        assert second.result(20)
+        told = hour.execute("SELECT (SELECT sum(row_count) FROM power_1m), sum(row_count) FROM power_1h").fetchone()
+        assert told == (540, 540)
 
 
 def test_minutes_and_hours_equal_the_seconds(filled: Store, database: str) -> None:

@@ -51,6 +51,7 @@ MINUTES_TOGETHER: Final = 3  # rolled up in a transaction: a minute of a thousan
 CYCLE_BYTES_PER_DEVICE_S: Final = 21_000  # 180 rows a second of 118 bytes: one hour of a device is 76 MB
 _CHUNKS_S: Final = (900, HOUR_S, 6 * HOUR_S, DAY_S)
 _TIDY_LOCK: Final = 0x74696479
+_ROLL_UP_LOCK: Final = 0x726F6C6C
 
 
 def chunk_s(devices: int, cache_bytes: int) -> int:
@@ -248,7 +249,10 @@ def roll_up(
 
 
 def _roll_up_some(connection: psycopg.Connection, partitions: Partitions, newest: datetime | None) -> int:
-    """The oldest few, in a transaction: who stores seconds of one of them waits for it."""
+    """The oldest few, in a transaction: who stores seconds of one of them waits for it, and so does who else rolls up.
+
+    An hour that two computed at once would lack the minutes of one of them.
+    """
     due = "SELECT minute FROM rollup_due WHERE minute <= coalesce(%s, minute) ORDER BY minute LIMIT %s"
     with connection.transaction():
         minutes = [minute for (minute,) in connection.execute(due, [newest, MINUTES_TOGETHER])]
@@ -257,6 +261,7 @@ def _roll_up_some(connection: psycopg.Connection, partitions: Partitions, newest
             at_us = int(minute.timestamp()) * 1_000_000
             partitions.ensure(connection, table, at_us, at_us)
     with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLL_UP_LOCK])
         ours = "SELECT minute FROM rollup_due WHERE minute = ANY(%s) ORDER BY minute FOR UPDATE"
         # Those that no other writer has taken meanwhile.
         taken = [minute for (minute,) in connection.execute(ours, [minutes])]

@@ -35,6 +35,7 @@ from pipeline.core.recording_rules import (
 
 SUFFIXES: Final = (".csv", ".csv.gz")  # in order of preference: what a user dropped in comes before ours
 FINDINGS_LIMIT: Final = 20
+LARGEST: Final = 1 << 30  # bytes of text, most of a day at 60 Hz: it is read at once, into several times as much memory
 SIMULATED: Final = b"simulated by karman recordings simulate, not measured"
 _GZIP: Final = b"\x1f\x8b"
 # Deflate, a comment, no time, best compression, unknown system: the same data gives the same bytes.
@@ -169,11 +170,14 @@ def write(path: Path, frames: pa.Table) -> None:
 def _parse(path: Path) -> tuple[Rows | None, list[Finding], bool]:
     """(rows, findings, simulated). Rows are None when the file as a whole cannot be understood."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(LARGEST + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     simulated = raw.startswith(_GZIP_HEADER)
     text, findings = _expand(raw)
+    if len(text) > LARGEST:
+        raise InputError(f"{path} holds more than {LARGEST >> 20} MiB of text: split it into several recordings")
     try:
         text.decode()
     except UnicodeDecodeError as error:
@@ -201,16 +205,21 @@ def _parse(path: Path) -> tuple[Rows | None, list[Finding], bool]:
 
 
 def _expand(raw: bytes) -> tuple[bytes, list[Finding]]:
-    """The text of a file, gzip or not: its first bytes tell, not its name. What is cut off is a finding."""
+    """The text of a file, gzip or not: its first bytes tell, not its name. What is cut off is a finding.
+
+    Of a text that is too large only its beginning.
+    """
     if not raw.startswith(_GZIP):
         return raw, []
     parts: list[bytes] = []
-    message = ""
-    while raw and not message:
+    message, room = "", LARGEST + 1
+    while raw and not message and room > 0:
         member = zlib.decompressobj(zlib.MAX_WBITS | 16)
         try:
-            parts.append(member.decompress(raw))
-            message = "" if member.eof else "the gzip data ends here, before its end mark: the file is cut off"
+            parts.append(member.decompress(raw, room))
+            room -= len(parts[-1])
+            cut_off = not member.eof and room > 0
+            message = "the gzip data ends here, before its end mark: the file is cut off" if cut_off else ""
         except zlib.error as error:
             message = f"damaged gzip data: {error}"
         raw = member.unused_data.lstrip(b"\x00")  # members may follow each other, and padding the last

@@ -16,7 +16,7 @@ from actors import launch
 from pipeline.adapters import embedded, link, recordings
 from pipeline.adapters.secrets import read_token
 from pipeline.adapters.timescale import schema
-from pipeline.adapters.web import check_port, get_json
+from pipeline.adapters.web import check_port, get_json, url_of
 from pipeline.cli import session, signals
 from pipeline.cli.browser import open_page
 from pipeline.cli.output import patient_console
@@ -106,7 +106,7 @@ def switch(
     token_file: Annotated[Path | None, typer.Option(help="File with the bearer token, where one is asked for.")] = None,
 ) -> None:
     """Let a running demo play another scenario at once; its time and sequence numbers go on."""
-    url = f"http://{host}:{port}/api/v1/replay"
+    url = url_of(host, port, "/api/v1/replay")
     answer = get_json(url, read_token(token_file), timeout_s=15, posted={"recording": scenario})
     typer.echo(f"now playing {answer['recording']}")
 

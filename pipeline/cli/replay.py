@@ -16,7 +16,7 @@ from pipeline.adapters.curve import check_admitted, read_pair
 from pipeline.adapters.publisher import Publisher
 from pipeline.adapters.replay import Frames, Replayer
 from pipeline.cli import signals
-from pipeline.core.config import DEFAULT_TOPIC
+from pipeline.core.config import DEFAULT_TOPIC, check_topic
 from pipeline.core.errors import InputError
 from pipeline.core.pacing import Pace
 
@@ -53,7 +53,7 @@ def replay(
     recording = recordings.load(scenario)
     frames = Frames(recording, mirror_phase_b)
     endpoints = consecutive(bind, device_count)
-    publisher = Publisher(endpoints, topic, keys, authorized_keys)
+    publisher = Publisher(endpoints, check_topic(topic), keys, authorized_keys)
     said = "simulated" if recording.simulated else "a recording"
     console.print(f"{recording.name} ({said}) on {endpoints[0]}{f' ... {endpoints[-1]}' if device_count > 1 else ''}")
     with signals.listening() as asked:

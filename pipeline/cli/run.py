@@ -21,7 +21,7 @@ from pipeline.adapters.configuration import Loaded
 from pipeline.adapters.secrets import read_token
 from pipeline.adapters.timescale import schema
 from pipeline.adapters.timescale.connection import describe
-from pipeline.adapters.web import check_port
+from pipeline.adapters.web import check_port, url_of
 from pipeline.cli import session, signals
 from pipeline.cli.fleet_file import FleetFile
 from pipeline.cli.output import patient_console
@@ -155,7 +155,7 @@ def _with_spool(loaded: Loaded, spool_dir: Path | None) -> Loaded:
 def _greeting(joined: launch.Joined) -> str:
     config = joined.config
     if not launch.in_cluster():
-        address = f"http://{config.http_host}:{config.http_port}/"
+        address = url_of(config.http_host, config.http_port)
         return f"running; {address} and 'karman status' tell more. Ctrl-C ends it."
     if joined.started:
         return "running in the cluster; 'karman status' tells more. Ctrl-C or 'karman stop' ends it."

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from actors import launch
 from pipeline.adapters.secrets import read_token
-from pipeline.adapters.web import get_json
+from pipeline.adapters.web import get_json, url_of
 from pipeline.cli import view
 from pipeline.core.config import DEFAULT_PORT
 from pipeline.core.errors import KarmanError
@@ -30,7 +30,7 @@ def status(
         with launch.a_ray():
             document = launch.status()
     else:
-        url = f"http://{host or '127.0.0.1'}:{port or DEFAULT_PORT}/api/v1/status"
+        url = url_of(host or "127.0.0.1", port or DEFAULT_PORT, "/api/v1/status")
         document = get_json(url, read_token(token_file))
     if not document:
         raise KarmanError("the pipeline is starting: ask again in a second")

@@ -170,6 +170,7 @@ class PipelineConfig:
             raise InputError("no device is given: name at least one, for example --connect tcp://10.0.0.7:5557")
         for device in self.devices:
             check_name(device.name)
+            check_topic(device.topic)
         for attribute in ("name", "endpoint"):
             (value, count), *_ = Counter(getattr(device, attribute) for device in self.devices).most_common(1)
             if count > 1:
@@ -218,6 +219,19 @@ def check_name(name: str) -> str:
     if not _DEVICE_NAME.fullmatch(name):
         raise InputError(f"{name!r} cannot be a device's name: use letters, digits and . : / @ + - _")
     return name
+
+
+def check_topic(topic: str) -> str:
+    """A ZeroMQ topic, if it is text.
+
+    Raises:
+        InputError: it is not: a shell or a file may hand on anything.
+    """
+    try:
+        topic.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"the topic {topic!r} is no text: write it in UTF-8") from error
+    return topic
 
 
 def parse_connect(texts: Sequence[str], topic: str) -> tuple[Device, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.web import Body, WebServer, get_json
+from pipeline.adapters.web import Body, WebServer, get_json, url_of
 from pipeline.core.errors import InputError, KarmanError
 from tests.ports import free_port
 
@@ -84,6 +84,14 @@ def test_with_the_token_everything_is(guarded: str) -> None:
         get_json(f"{guarded}/api/v1/status")
     with pytest.raises(KarmanError, match="404"):
         get_json(f"{guarded}/nothing", "secret-word")
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("pdu", "http://pdu:9105/x"), ("10.0.0.7", "http://10.0.0.7:9105/x"), ("::1", "http://[::1]:9105/x")],
+)
+def test_an_address_is_written_as_urls_want_it(host: str, url: str) -> None:
+    assert url_of(host, 9105, "/x") == url
 
 
 def test_what_is_posted_is_done_and_answered(free: str, guarded: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ def config(**settings: Any) -> PipelineConfig:
         ),
         ({"devices": (Device("a", "tcp://x:1"), Device("a", "tcp://x:2"))}, "name 'a' is given 2 times"),
         ({"devices": (Device("a", "tcp://x:1"), Device("b", "tcp://x:1"))}, "endpoint 'tcp://x:1' is given 2 times"),
+        ({"devices": (Device("a", "tcp://x:1", os.fsdecode(b"\xff")),)}, "is no text: write it in UTF-8"),
         ({"window_s": 0.0}, "window must be above 0"),
         ({"window_s": -5.0}, "window must be above 0"),
         ({"devices_per_actor": 0}, "devices per actor must be above 0"),

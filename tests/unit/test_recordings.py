@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,21 @@ class TestCheck:
         assert any("cut off" in finding.message and finding.severity == "error" for finding in findings)
         with pytest.raises(InputError):
             read(path)
+
+    @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+    def test_a_text_that_is_too_large_is_not_read_to_its_end(
+        self, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(recordings, "LARGEST", 1 << 20)
+        path = tmp_path / f"large{suffix}"
+        text = (HEADER + "\n").encode() + b"1,a/s,phase_a,1,1,1,1,1,0,0,0\n" * (1 << 20)  # 30 MB
+        path.write_bytes(gzip.compress(text, 1) * 2 if suffix.endswith("gz") else text)
+        tracemalloc.start()
+        with pytest.raises(InputError, match="more than 1 MiB of text: split it"):
+            recordings.check(path)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 16 << 20
 
     def test_a_damaged_gzip(self, tmp_path: Path) -> None:
         path = csv(tmp_path, row(0))

@@ -32,6 +32,11 @@ def check_port(host: str, port: int) -> None:
         raise InputError(f"cannot listen on {host}:{port} ({reason}): choose another port with --port") from error
 
 
+def url_of(host: str, port: int, path: str = "/") -> str:
+    """Where a path of the port is; an IPv6 address is bracketed."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+
+
 def get_json(url: str, token: str | None = None, timeout_s: float = 3.0, posted: Any = None) -> Any:
     """Read a JSON document, or post one and read the answer.
 

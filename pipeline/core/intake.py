@@ -6,12 +6,13 @@ Must not know: protobuf (a decode function is handed in), sockets, clocks, who r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.core.continuity import Continuity, Position, Verdict
@@ -179,7 +180,7 @@ class Intake:
         drops += [(self._devices[index], Drop.DUPLICATE) for index in device[~delivered & ~refused]]
         drops += [(self._devices[index], Drop.OTHER_TOPIC) for index in other_topic]
         arrived_us = arrivals.newest_by_device()
-        received, verdicts = np.append(device, other_topic), (cycle_verdict, spectrum_verdict)
+        received, verdicts = np.append(device, other_topic), (cycle_verdict, _alone(spectrum_verdict, decoded))
         self._count(received, device[delivered], arrived_us, kept_cycles, kept_spectra, drops, *verdicts)
         return kept_cycles
 
@@ -318,6 +319,17 @@ def _parted(
             batch = batch.filter(pa.array(~waits))
         before.append(batch)
     return before, after
+
+
+def _alone(spectra: Verdict, decoded: DecodedRows) -> Verdict:
+    """What tells of messages: where spectra come in messages of cycles, those tell what is missing, or late."""
+    if not spectra.gaps and not spectra.late:
+        return spectra
+    shared = pc.is_in(decoded.spectra.column("message"), decoded.cycles.column("message"))
+    devices = set(decoded.spectra.column("device").filter(shared).to_pylist())
+    gaps = tuple(replace(gap, missing=0) if gap.device in devices else gap for gap in spectra.gaps)
+    late = {key: 0 if key[0] in devices else count for key, count in spectra.late.items()}
+    return replace(spectra, gaps=gaps, late=late)
 
 
 def messages_missing(gaps: Iterable[Gap]) -> dict[str, int]:

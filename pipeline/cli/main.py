@@ -1,7 +1,11 @@
-"""`karman`: the commands, and how their errors end. Exit codes: 0 done, 1 failed at run time, 2 bad usage or input."""
+"""`karman`: the commands, and how their errors end. Exit codes: 0 done, 1 failed at run time, 2 bad usage or input.
+
+What a signal breaks off ends with 128 and its number, as shells have it.
+"""
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -67,6 +71,8 @@ def _options(
 
 def main() -> None:
     """Run the command line; what is wrong is one line on standard error, never a traceback."""
+    # What has begun is ended in order. Ray, once it starts, does the same; see `signals` for what follows.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
     try:
         sys.exit(app(standalone_mode=False))
     except KarmanError as error:
@@ -79,7 +85,12 @@ def main() -> None:
             _say(message[0].lower() + message[1:] + seeing)
         sys.exit(usage.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
+    except SystemExit as error:
+        if error.code == signal.SIGTERM:
+            _say("broken off")
+            sys.exit(128 + signal.SIGTERM)
+        raise
 
 
 def _say(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,3 +60,12 @@ def test_frames_times_and_values_are_those_of_the_recording(start: Callable[...,
                 stored = np.array([row[3:] for row in rows], np.float32)
                 np.testing.assert_array_equal(stored.view(np.int32), wanted[stream].view(np.int32))
         assert connection.execute("SELECT count(*) FROM cycle WHERE b_real_power_w IS NOT NULL").fetchone() == (0,)
+
+
+def test_what_is_broken_off_while_it_starts_says_so(
+    start: Callable[..., Any], public_folder: Path, until_true: Callable[..., Any]
+) -> None:
+    demo = start("demo", "sample3", "--data-dir", str(public_folder))
+    until_true(lambda: "starting" in demo.output(), 30)
+    assert demo.end(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert "broken off" in demo.output()

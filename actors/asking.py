@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import ray
 
 from actors import topology
+
+log = logging.getLogger(__name__)
 
 
 class Questions:
@@ -45,4 +48,6 @@ class Questions:
                 answers[name] = ray.get(reference)
             except ray.exceptions.RayActorError:
                 self._handles.pop(name, None)  # it may be made anew under its name
+            except ray.exceptions.RayError:
+                log.exception("%s cannot say; it is shown as it was last seen", name)
         return answers

@@ -98,8 +98,9 @@ class FleetActor:
             return FENCED
         if known is None or known[0] < epoch:  # it began anew, and may be another actor of the same name
             self._handles.pop(producer, None)
+        part = Part.from_bytes(data)  # before it is accepted: what cannot be read is sent again
         if self._inbox.accept(producer, epoch, number, oldest):
-            self._combiner.push(self._shards[producer], Part.from_bytes(data), time.monotonic())
+            self._combiner.push(self._shards[producer], part, time.monotonic())
         self._advance()
         return self._inbox.expected(producer)
 

@@ -149,7 +149,10 @@ def join(config: PipelineConfig) -> Joined:
         supervisor, started = topology.find(topology.SUPERVISOR), False
     except ValueError:
         supervisor, started = topology.spawn(SupervisorActor, topology.SUPERVISOR, config, threads=8), True
-    failure = ray.get(supervisor.ready.remote(START_S))
+    try:
+        failure = ray.get(supervisor.ready.remote(START_S))
+    except ray.exceptions.RayError:
+        failure = "the supervisor died while the pipeline started: see the logs of Ray"
     if failure:
         if started:
             end()

@@ -55,14 +55,21 @@ class Peer:
 
     def _watch(self) -> None:
         while not self._closing.is_set():
-            if self._own().sends or self._gone.is_set():
+            try:
+                self._look()
+            except Exception:  # whatever Ray says: who watched no more would never take over
+                log.exception("cannot ask %s; it is tried again", self._name)
                 self._closing.wait(NAP_S)
-                continue
-            peer = self._ask()
-            own = self._own()
-            if not own.sends and not self._closing.is_set() and takes_over(own, peer):
-                log.warning("%s takes over: %s %s", own.name, self._name, "stands by" if peer else "does not answer")
-                self._gone.set()
+
+    def _look(self) -> None:
+        if self._own().sends or self._gone.is_set():
+            self._closing.wait(NAP_S)
+            return
+        peer = self._ask()
+        own = self._own()
+        if not own.sends and not self._closing.is_set() and takes_over(own, peer):
+            log.warning("%s takes over: %s %s", own.name, self._name, "stands by" if peer else "does not answer")
+            self._gone.set()
 
     def _ask(self) -> Standing | None:
         """What the peer says of itself; None if it does not answer."""

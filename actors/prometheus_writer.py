@@ -239,7 +239,9 @@ class PrometheusWriterActor:
         return replace(summary, energy=self._greatest[name].hold(summary.stream_keys, summary.energy))
 
     def _held_fleet(self, told: Told) -> Told:
-        energy_j = self._greatest[topology.FLEET].hold(told.places, told.figures.total_energy_j)
+        greatest = self._greatest[topology.FLEET]
+        greatest.keep(told.places)
+        energy_j = greatest.hold(told.places, told.figures.total_energy_j)
         return replace(told, figures=replace(told.figures, total_energy_j=energy_j))
 
     def _grown(self, dropped: Mapping[str, int]) -> Mapping[str, int]:

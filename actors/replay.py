@@ -54,7 +54,13 @@ class ReplayActor:
         self._thread.start()
 
     def health(self) -> dict[str, Any]:
-        """Who answers."""
+        """Who answers.
+
+        Raises:
+            RuntimeError: the playing thread has died.
+        """
+        if not (self._thread.is_alive() or self._replayer.finished or self._stop.is_set()):
+            raise RuntimeError("the replay plays no more")
         return topology.identity()
 
     def stats(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Source:
         answer: Future[tuple[Mark, bytes]] = Future()
         if device == "flood":
             answer.set_result(((0, 0), self._flood))
-        else:
+        elif device != "hangs":
             following, found = self.recently.since(device, mark)
             answer.set_result((following, rows_to_bytes(found)))
         return answer

@@ -35,7 +35,7 @@ from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.delays import Counts
 from pipeline.core.errors import InputError, KarmanError, RefusedError, SpoolError, StorageError
-from pipeline.core.intake import Opening, only_counts
+from pipeline.core.intake import Opening
 from pipeline.core.keys import Key
 from pipeline.core.model import Account, Batch, Drop, Tally, merged, total, without_rows
 from pipeline.core.progress import Progress, advance, furthest
@@ -69,7 +69,8 @@ class Deposit:
         self._shard = shard
         self._spool = None
         if spool_dir is not None:
-            self._spool = Spool(spool_dir, settings.spool_bytes, self._strip, merged)
+            account = (f"spool-{shard}", run_us)
+            self._spool = Spool(spool_dir, account, settings.spool_bytes, self._strip, merged)
         self._queue: deque[tuple[Batch, Future[None]]] = deque()
         self._wake = threading.Condition()
         self.fleet = FleetDeposit(self._wake)
@@ -276,14 +277,10 @@ class Deposit:
             return
         number = self._spool.numbers()[0]
         reading = self._spool.read(number)
-        batches = list(reading.batches)
-        if reading.lost:
-            lost = {"": Tally(dropped={Drop.SPOOL_DAMAGED: reading.lost})}
-            batches.append(only_counts(f"spool-{self._shard}", self._run_us, number, lost))
-        if batches and not self._try_store(batches):
+        if reading.batches and not self._try_store(reading.batches):
             return
         if reading.damaged:
-            log.error("segment %d of the spool was damaged and is set aside; %d messages lost", number, reading.lost)
+            log.error("segment %d of the spool was damaged and is set aside: some of its messages are lost", number)
         for batch in reading.batches:  # before the segment goes: who sees none any more sees nothing on disk
             self._note_tally(batch, Tally() - total(batch.tallies.values()))
         self._spool.remove(number)
@@ -297,10 +294,10 @@ class Deposit:
                 for name in [] if self._migrated else migrate(self._dsn):
                     log.warning("applied migration %s", name)
                 store = Store(self._dsn)
-            except InputError as error:  # it is of another version: no use until somebody mends that
+                if not self._migrated:
+                    self._begin(store)
+            except (InputError, RefusedError) as error:  # it is another one's: no use until somebody mends that
                 raise StorageError(str(error)) from error
-            if not self._migrated:
-                self._begin(store)
             self._migrated = True
             store.turn = self._turn  # taken once: who was replaced does not take it back
             self._store = store
@@ -372,8 +369,8 @@ class Deposit:
                 now_us = time.time_ns() // 1000
                 upkeep.tidy(store.connection, store.flavour, store.partitions, self._settings, now_us)
                 if self._spool is None or self._spool.segments == 0:
-                    for (producer, epoch), oldest in list(self._oldest.items()):
-                        accounts.prune(store.connection, producer, epoch, oldest)
+                    for over in accounts.tidy(store.connection, dict(self._oldest), now_us):
+                        del self._oldest[over]
         except StorageError as error:
             self._fail(error)
 

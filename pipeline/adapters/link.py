@@ -31,6 +31,7 @@ QUEUE: Final = 4096  # messages a socket: more than a minute at 60 Hz, 2 MB of t
 QUEUE_TOGETHER: Final = 64 * QUEUE  # of all sockets, where they are fewer: one endpoint may send 100,000 a second
 LARGEST_MESSAGE: Final = 1 << 20  # bytes; a cycle is 500, a spectrum a few thousand
 _QUIET_PORTS: Final = (20_000, 32_000)  # below those that systems give to outgoing connections
+_LONGEST_PATH: Final = 107  # of a Unix socket
 _ENDPOINT: Final = re.compile(r"(tcp://([^:/\s]+|\[[0-9a-fA-F:]+\]):(\d{1,5})|ipc://.+)")
 
 # No ZMTP heartbeats: a device whose ZeroMQ does not answer them would be disconnected for ever. TCP's keep-alive does.
@@ -73,6 +74,8 @@ def check_endpoint(endpoint: str) -> str:
     match = _ENDPOINT.fullmatch(endpoint)
     if match is None or (match[3] is not None and not 0 < int(match[3]) < 65536):
         raise InputError(f"'{endpoint}' is not an endpoint: write tcp://HOST:PORT, for example tcp://10.0.0.7:5557")
+    if endpoint.startswith("ipc://") and len(endpoint.encode()) > len("ipc://") + _LONGEST_PATH:
+        raise InputError(f"'{endpoint}': the path of a socket has {_LONGEST_PATH} bytes at most")
     return endpoint
 
 
@@ -192,6 +195,7 @@ class Subscriber:
         try:
             socket.connect(state.endpoint)
         except zmq.ZMQError as error:
+            _Link(index, socket, monitor, state).close()
             raise InputError(f"cannot connect to '{state.endpoint}': {error}") from error
         fd = int(socket.get(zmq.FD))
         self._by_fd[fd] = _Link(index, socket, monitor, state)
@@ -290,6 +294,7 @@ class Subscriber:
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
             socket.set(zmq.LINGER, 0)
             socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+            socket.set(zmq.IPV6, "[" in state.endpoint)
             self._encrypt(socket, state)
             socket.subscribe(b"")
             socket.connect(state.endpoint)

@@ -11,6 +11,7 @@ Must not know: the database, when to write or read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import zlib
@@ -21,30 +22,35 @@ from typing import Final
 
 from pipeline.core.envelope import pack, unpack
 from pipeline.core.errors import SpoolError
-from pipeline.core.model import Account, Batch, total
+from pipeline.core.intake import only_counts
+from pipeline.core.model import Account, Batch, Drop, Tally, total
 
 _MAGIC: Final = b"KSP1"
 _HEAD: Final = struct.Struct("<4sII")  # magic, number of batches, checksum of the entries
 _ENTRY: Final = struct.Struct("<III")  # length, checksum and messages of a batch
 _SUFFIX: Final = ".segment"
+_GONE: Final = (errno.EIO, errno.ENOENT)  # not to be read later either
 _DROPPED: Final = 0  # the segment that keeps the counts of what had to be dropped
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A segment read back: its good batches, and how many messages of it are lost."""
+    """A segment read back: its good batches, and one without rows that counts the messages whose batch cannot be read.
+
+    Where the header itself is gone their number is not known, and not counted.
+    """
 
     number: int
     batches: tuple[Batch, ...]
-    lost: int  # messages whose batch cannot be read; not known where the header itself is gone
     damaged: bool
 
 
 class Spool:
-    """A directory of segments, for one writer. `append`, `oldest`, `remove` are its interface.
+    """A directory of segments, for one writer. `append`, `numbers`, `read` and `remove` are its interface.
 
     Args:
         folder: made if missing; segments that an earlier process left are there again.
+        account: in whose name it counts what it has lost.
         limit_bytes: what the segments may take.
         strip: makes a batch without rows of a batch, its messages counted as dropped.
         merge: makes one batch without rows of two of the same producer and epoch.
@@ -56,11 +62,13 @@ class Spool:
     def __init__(
         self,
         folder: Path,
+        account: Account,
         limit_bytes: int,
         strip: Callable[[Batch], Batch],
         merge: Callable[[Batch, Batch], Batch],
     ) -> None:
         self._folder = folder
+        self._account = account
         self._limit_bytes = limit_bytes
         self._strip = strip
         self._merge = merge
@@ -105,7 +113,11 @@ class Spool:
         self._make_room(number)
 
     def read(self, number: int) -> Reading:
-        """Read a segment. One that is damaged is set aside, and what is whole of it is given."""
+        """Read a segment. One that is damaged is set aside, and what is whole of it is given.
+
+        Raises:
+            SpoolError: it cannot be read now, as far as one can tell: there are too many open files, say.
+        """
         path = self._path(number)
         batches: list[Batch] = []
         lost = 0
@@ -115,9 +127,11 @@ class Spool:
             entries = data[_HEAD.size : _HEAD.size + count * _ENTRY.size]
             if magic != _MAGIC or zlib.crc32(entries) != checksum:
                 raise ValueError("no header")
-        except (OSError, ValueError, struct.error):
+        except (OSError, ValueError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno not in _GONE:
+                raise SpoolError(f"the spool {self._folder} cannot be read: {error.strerror}") from error
             self._set_aside(number)
-            return Reading(number, (), lost, True)
+            return Reading(number, (), True)
         position = _HEAD.size + len(entries)
         damaged = False
         for length, checksum, messages in _ENTRY.iter_unpack(entries):
@@ -132,7 +146,8 @@ class Spool:
                 lost += messages
         if damaged:
             self._keep_copy(number, data)
-        return Reading(number, tuple(batches), lost, damaged)
+            batches.append(only_counts(*self._account, number, {"": Tally(dropped={Drop.SPOOL_DAMAGED: lost})}))
+        return Reading(number, tuple(batches), damaged)
 
     def remove(self, number: int) -> None:
         """Forget a segment whose batches are stored."""

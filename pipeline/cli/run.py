@@ -26,7 +26,7 @@ from pipeline.cli import session, signals
 from pipeline.cli.fleet_file import FleetFile
 from pipeline.cli.output import patient_console
 from pipeline.cli.signals import Cause, ends_pipeline
-from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, Metrics, PipelineConfig, parse_connect
+from pipeline.core.config import DEFAULT_PORT, DEFAULT_TOPIC, Fleet, Metrics, PipelineConfig, parse_connect
 from pipeline.core.errors import InputError, StorageError
 
 JOB: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for what was submitted with `ray job submit`
@@ -111,6 +111,7 @@ def run(
             mains_hz=mains_hz,
             devices_per_actor=devices_per_actor,
             standby=standby,
+            fleet=Fleet() if launch.in_cluster() else None,  # others may come to this one
             metrics=Metrics(compatible=compatible_metrics, families=tuple(metrics or ["*"])),
             spool_dir=str((spool_dir or default_spool_dir(dsn)).absolute()),
         )

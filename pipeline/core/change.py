@@ -9,9 +9,11 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from pipeline.core.assignment import Groups
-from pipeline.core.config import Device, PipelineConfig
+from pipeline.core.config import Device, Fleet, PipelineConfig
 
 CHANGEABLE: Final = frozenset({"devices", "devices_per_actor", "metrics", "fleet", "breakers", "grafana_url"})
+# But not these parts of them: what was gathered by the old ones cannot be told by the new ones.
+FIXED: Final = {"metrics": ("hold_s",), "fleet": ("shards", "flush_s", "percentile_s")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,11 @@ class Change:
 
 def fixed_changes(before: PipelineConfig, after: PipelineConfig) -> tuple[str, ...]:
     """The names of the settings that differ and cannot change while a pipeline runs."""
-    shards = ("fleet.shards",) if before.fleet_shards != after.fleet_shards else ()
-    return (*(name for name in _differing(before, after) if name not in CHANGEABLE), *shards)
+    fixed = [name for name in _differing(before, after) if name not in CHANGEABLE]
+    parts = (("metrics", before.metrics, after.metrics), ("fleet", _fleet(before), _fleet(after)))
+    for part, old, new in parts:
+        fixed += [f"{part}.{name}" for name in FIXED[part] if getattr(old, name) != getattr(new, name)]
+    return tuple(fixed)
 
 
 def change(before: PipelineConfig, groups: Groups, after: PipelineConfig, new_groups: Groups) -> Change:
@@ -59,6 +64,10 @@ def change(before: PipelineConfig, groups: Groups, after: PipelineConfig, new_gr
         tuple(name for name in new if name in old and old[name] != new[name]),
         tuple(name for name in _differing(before, after) if name != "devices"),
     )
+
+
+def _fleet(config: PipelineConfig) -> Fleet:
+    return config.fleet_settings or Fleet()
 
 
 def same_link(one: Device, other: Device) -> bool:

@@ -8,14 +8,14 @@ Must not know: what is counted.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class Greatest:
-    """The greatest value of each counter so far. `hold` is its only mutator."""
+    """The greatest value of each counter so far. Mutators: `hold` and `keep`."""
 
     def __init__(self) -> None:
         self._slots: dict[Hashable, int] = {}
@@ -32,3 +32,11 @@ class Greatest:
         self._values[slots] = np.fmax(self._values[slots], values)
         held: NDArray[np.float64] = self._values[slots]
         return held
+
+    def keep(self, keys: Collection[Hashable]) -> None:
+        """There are these counters, and no others: one that is gone and comes back begins anew."""
+        gone = self._slots.keys() - set(keys)
+        if gone and self._values is not None:
+            kept = {key: slot for key, slot in self._slots.items() if key not in gone}
+            self._values = self._values[list(kept.values())]
+            self._slots = {key: slot for slot, key in enumerate(kept)}

@@ -88,7 +88,7 @@ class Drop:
     EMPTY = "empty"  # parses, but holds no product that we know
     OTHER_TOPIC = "other_topic"  # a longer topic that shares our subscription's prefix
     SEQUENCE_RANGE = "sequence_out_of_range"  # a sequence number above 2**63 - 1
-    NAME_LIMIT = "too_many_names"  # more distinct calculation names than `Limits.calculation_names`
+    NAME_LIMIT = "too_many_names"  # calculation names beyond `Limits.calculation_names`, or one that is too long
     DUPLICATE = "duplicate"  # every row of it was seen before
     REFUSED = "refused"  # the database refuses these rows for good; they are in quarantine
     SPOOL_FULL = "spool_full"  # the database was away longer than the spool's bound allows

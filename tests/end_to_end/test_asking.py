@@ -15,13 +15,16 @@ class Slow:
     def __init__(self) -> None:
         self._asked = 0
 
+    def report(self) -> int:
+        raise ValueError("not now")
+
     def stats(self) -> int:
         self._asked += 1
         time.sleep(1.0)
         return self._asked
 
 
-def test_a_slow_answer_comes_the_next_time_and_one_that_dies_is_asked_anew() -> None:
+def test_a_slow_answer_comes_the_next_time_and_one_that_fails_or_dies_is_asked_anew() -> None:
     with launch.local_ray():
         topology.spawn(Slow, "slow")
         questions = Questions()
@@ -32,6 +35,9 @@ def test_a_slow_answer_comes_the_next_time_and_one_that_dies_is_asked_anew() -> 
         assert answers[-1] == {"slow": 1}
         assert len(answers) > 2  # it was waited for more than once, and asked once
         assert questions.ask({"slow": "stats"}, 10.0) == {"slow": 2}
+
+        topology.spawn(Slow, "other")
+        assert questions.ask({"slow": "report", "other": "stats"}, 10.0) == {"other": 1}
 
         topology.ray.kill(topology.find("slow"), no_restart=True)
         assert questions.ask({"slow": "stats"}, 10.0) == {}

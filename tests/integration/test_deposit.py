@@ -21,10 +21,12 @@ from pipeline.core.balance import balance
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
 from pipeline.core.envelope import pack
+from pipeline.core.errors import SpoolError
 from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, Batch, Drop, Tally, merged, total, without_rows
 from tests.integration.batches import START_US, batch, cycles
 from tests.integration.proxy import Proxy
 
+SPOOL = ("spool-0", 5)
 KEY = ("rack1-pdu2", "threephase/karman1")
 
 
@@ -237,11 +239,11 @@ def test_a_disk_that_takes_nothing_keeps_batches_waiting_and_acknowledges_none(
 
 
 def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "s", 1 << 20, without_rows_of_full, merged)
+    spool = Spool(tmp_path / "s", SPOOL, 1 << 20, without_rows_of_full, merged)
     for number in range(3):
         spool.append([small(2 * number), small(2 * number + 1)])
     (tmp_path / "s" / "000000000009.tmp").write_bytes(b"half")
-    again = Spool(tmp_path / "s", 1 << 20, without_rows_of_full, merged)
+    again = Spool(tmp_path / "s", SPOOL, 1 << 20, without_rows_of_full, merged)
     assert again.nbytes == spool.nbytes
     read = [again.read(number) for number in again.numbers()]
     assert [[batch.number for batch in reading.batches] for reading in read] == [[0, 1], [2, 3], [4, 5]]
@@ -249,6 +251,48 @@ def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
     assert not list((tmp_path / "s").glob("*.tmp"))
     again.append([small(9)])
     assert len(again.numbers()) == 4
+
+
+def test_what_is_damaged_in_a_segment_that_has_to_go_is_counted_too(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, SPOOL, 1 << 20, without_rows_of_full, merged)
+    spool.append([small(0), small(1)])
+    (segment,) = tmp_path.glob("*.segment")
+    data = bytearray(segment.read_bytes())
+    data[-100] ^= 0xFF
+    segment.write_bytes(data)
+    full = Spool(tmp_path, SPOOL, 1, without_rows_of_full, merged)
+    full.append([small(2)])
+    kept = [batch for number in full.numbers() for batch in full.read(number).batches]
+    assert total(t for batch in kept for t in batch.tallies.values()) == Tally(
+        8, 4, 12, dropped={"spool_full": 4, "spool_damaged": 4}
+    )
+
+
+def test_a_segment_that_cannot_be_opened_now_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path, SPOOL, 1 << 20, without_rows_of_full, merged)
+    spool.append([small(0)])
+    with monkeypatch.context() as patched:
+
+        def too_many(_: Path) -> bytes:
+            raise OSError(24, "Too many open files")
+
+        patched.setattr(Path, "read_bytes", too_many)
+        with pytest.raises(SpoolError, match="Too many open files"):
+            spool.read(1)
+    assert spool.damaged == 0
+    assert [batch.number for batch in spool.read(1).batches] == [0]
+
+
+def test_a_database_that_is_another_ones_is_an_outage(database: str, keeper: Callable[..., Deposit]) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE writer RENAME TO of_another")
+        deposit = keeper(database)
+        for number in range(5):
+            deposit.hand_in(small(number), number).result(20)
+        assert not deposit.opening("ingest-0", ["rack1-pdu2"], 0.1).complete
+        connection.execute("ALTER TABLE of_another RENAME TO writer")
+    until(lambda: deposit.stats()["spool_segments"] == 0 and not deposit.stats()["error"])
+    assert rows_of(database) == (60, 60, 60)
 
 
 def test_of_two_writers_only_the_newer_one_stores(database: str, keeper: Callable[..., Deposit]) -> None:

@@ -39,7 +39,14 @@ def test_what_is_configured_is_noted_and_changes(database: str) -> None:
 
 def test_it_is_kept_as_configured(database: str) -> None:
     configured = [(A,)]
-    kept = inventory.Inventory(database, lambda: configured[-1], look_s=0.01)
+    away = [ConnectionError("nobody knows")]
+
+    def devices() -> tuple[Device, ...]:
+        if away:
+            raise away.pop()
+        return configured[-1]
+
+    kept = inventory.Inventory(database, devices, look_s=0.01)
     try:
         with psycopg.connect(database, autocommit=True) as connection:
 

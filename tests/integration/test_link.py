@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import psutil
@@ -144,6 +145,12 @@ def test_a_device_may_have_an_ipv6_address() -> None:
         assert publisher.wait_for_subscribers(10)
         publisher.send(b"six")
         assert gather(subscriber, 1) == [(0, b"six")]
+        with ThreadPoolExecutor(1) as pool:
+            probed = pool.submit(subscriber.probe, subscriber.states["d"], 10.0)
+            while not probed.done():
+                publisher.send(b"six")
+                time.sleep(0.02)
+        assert probed.result() == b"tsix"
     finally:
         subscriber.close()
         publisher.close()
@@ -361,6 +368,12 @@ def test_messages_of_several_parts_and_of_longer_topics() -> None:
 def test_what_is_not_an_endpoint_is_refused_with_an_example(endpoint: str) -> None:
     with pytest.raises(InputError, match="tcp://HOST:PORT"):
         link.check_endpoint(endpoint)
+
+
+def test_a_path_that_no_socket_can_have_is_refused() -> None:
+    assert link.check_endpoint("ipc:///" + "x" * 106)
+    with pytest.raises(InputError, match="107 bytes at most"):
+        link.check_endpoint("ipc:///" + "x" * 107)
 
 
 def test_a_port_in_use_is_said_and_what_to_do() -> None:

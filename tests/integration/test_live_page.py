@@ -140,6 +140,20 @@ def test_one_who_does_not_read_loses_blocks_and_delays_nobody(served: Served) ->
     connected(served, work)
 
 
+def test_a_device_that_does_not_answer_keeps_no_other_waiting(served: Served) -> None:
+    async def work(session: aiohttp.ClientSession) -> None:
+        async with session.ws_connect(PATH) as stuck, session.ws_connect(PATH) as viewer:
+            await stuck.send_json({"watch": "hangs"})
+            await viewer.send_json({"watch": NAME})
+            while served.source.asked.count("hangs") < 3:
+                await asyncio.sleep(0.01)
+            served.source.send(1)
+            await numbers_of(viewer, 1)
+        assert served.source.asked.count(NAME) > 3 * served.source.asked.count("hangs")
+
+    connected(served, work)
+
+
 @pytest.mark.parametrize("wish", ["{", "[]", '"x"', '{"watch": 5}', '{"watch": "x", "window_s": 1e9}', "x" * 5000])
 def test_what_cannot_be_understood_ends_the_connection_and_nothing_else(served: Served, wish: str) -> None:
     async def work(session: aiohttp.ClientSession) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import pyarrow as pa
 import pytest
@@ -64,6 +66,29 @@ def test_the_ledger_is_pruned_into_sums_and_still_refuses_nothing_it_must_not(st
         assert connection.execute("SELECT number FROM ledger ORDER BY 1").fetchall() == [(8,), (9,)]
     assert accounts.last_epoch(store.connection, "ingest-0") == 1000
     assert store.write([batch(9), batch(10, cycles(2, first=20))]) == 1
+
+
+def test_the_ledger_forgets_epochs_that_are_over(store: Store, database: str) -> None:
+    now_us = 10 * accounts.OVER_AFTER_US
+    begun = [1000, 2000, now_us - 5]
+    for epoch in begun:
+        store.write([replace(batch(number, cycles(2)), epoch=epoch) for number in range(3)])
+    store.write([replace(batch(0), producer="ingest-1", epoch=1000)])
+    before = accounts.accounts(store.connection, 0)
+    oldest = {("ingest-0", epoch): 2 for epoch in begun}
+
+    def left() -> dict[tuple[str, int], int]:
+        with psycopg.connect(database) as connection:
+            counts = connection.execute("SELECT producer, epoch, count(*) FROM ledger GROUP BY 1, 2").fetchall()
+        return {(producer, epoch): count for producer, epoch, count in counts}
+
+    assert accounts.tidy(store.connection, oldest, now_us) == [("ingest-0", 1000)]  # 2000's successor is too young
+    assert left() == {("ingest-0", 2000): 1, ("ingest-0", now_us - 5): 1, ("ingest-1", 1000): 1}
+    later_us = now_us + accounts.OVER_AFTER_US
+    assert accounts.tidy(store.connection, oldest, later_us) == [("ingest-0", 2000)]
+    assert left() == {("ingest-0", now_us - 5): 1, ("ingest-1", 1000): 1}
+    assert accounts.accounts(store.connection, 0) == before
+    assert accounts.totals(store.connection, 0, ["rack1-pdu2"]) == {}
 
 
 def test_impossible_values_in_one_message_cost_that_message_at_most(store: Store, database: str) -> None:

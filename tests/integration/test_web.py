@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -84,6 +86,16 @@ def test_with_the_token_everything_is(guarded: str) -> None:
         get_json(f"{guarded}/api/v1/status")
     with pytest.raises(KarmanError, match="404"):
         get_json(f"{guarded}/nothing", "secret-word")
+
+
+def test_whoever_speaks_no_http_is_no_pipeline() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(get_json, url_of(*server.getsockname()))
+        with server.accept()[0] as connection:
+            connection.recv(1000)
+            connection.sendall(b"-ERR unknown command\r\n")
+        with pytest.raises(KarmanError, match="no pipeline answers"):
+            asked.result(10)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pipeline.core.balance import joined
-from pipeline.core.change import Change, change, fixed_changes, same_link
-from pipeline.core.config import Device, Fleet, PipelineConfig
+from pipeline.core.change import FIXED, Change, change, fixed_changes, same_link
+from pipeline.core.config import Device, Fleet, Metrics, PipelineConfig
 from pipeline.core.model import Tally
 
 DEVICES = tuple(Device(f"d{n}", f"tcp://x:{n + 1}") for n in range(4))
@@ -43,7 +43,10 @@ def test_what_cannot_change_is_named_without_its_value() -> None:
     assert fixed_changes(CONFIG, after) == ("dsn", "store_shards")
     assert fixed_changes(CONFIG, replace(CONFIG, grafana_url="https://g", run_us=7)) == ()
     assert fixed_changes(CONFIG, replace(CONFIG, fleet=Fleet(wait_s=2.0))) == ()
-    assert fixed_changes(CONFIG, replace(CONFIG, fleet=Fleet(shards=2))) == ("fleet.shards",)
+    assert fixed_changes(CONFIG, replace(CONFIG, metrics=Metrics(compatible=False))) == ()
+    for part, fixed in (("fleet", Fleet(shards=2, flush_s=0.5, percentile_s=60)), ("metrics", Metrics(hold_s=90))):
+        refused = fixed_changes(CONFIG, replace(CONFIG, **{part: fixed}))
+        assert refused == tuple(f"{part}.{name}" for name in FIXED[part])
     assert change(CONFIG, {}, replace(CONFIG, devices_per_actor=3), {}).settings == ("devices_per_actor",)
 
 

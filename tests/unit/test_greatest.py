@@ -23,3 +23,11 @@ def test_one_figure_a_key() -> None:
     greatest = Greatest()
     assert greatest.hold([("rack", "r1")], np.array([3.0])).tolist() == [3]
     assert greatest.hold([("rack", "r1"), ("rack", "r2")], np.array([2.0, 4.0])).tolist() == [3, 4]
+
+
+def test_one_that_is_gone_and_comes_back_begins_anew() -> None:
+    greatest = Greatest()
+    greatest.keep(["a"])
+    greatest.hold(["a", "b", "c"], np.array([1.0, 2.0, 3.0]))
+    greatest.keep(["c", "a"])
+    assert greatest.hold(["a", "b", "c"], np.zeros(3)).tolist() == [1, 0, 3]

@@ -82,7 +82,7 @@ CASES = {
     "three wrappers and an fft": b"".join(cycle(POWER, name=name) for name in STREAMS) + FFT,
     "no name": part(1, part(2)),
     "a name that PostgreSQL cannot hold": cycle(POWER, name="a\0b\0"),
-    "a long name": cycle(POWER, name="ö" * 100_000),
+    "a long name": cycle(POWER, name="ö" * 256),
     "a name that is not UTF-8": part(1, part(1, b"\xed\xa0\x80"), part(2)),
     # of both members of the oneof the last counts, and what came before it is forgotten
     "calculations, then fft": wrapper(part(2, part(1, POWER)), part(3)),
@@ -158,6 +158,14 @@ def test_names_are_bounded_and_a_known_one_is_always_taken() -> None:
     second = decode([z, y, FFT], decoder)
     assert second.cycles.column("stream").to_pylist() == ["y"]
     assert second.dropped == ((0, Drop.NAME_LIMIT), (2, Drop.NAME_LIMIT))
+
+
+def test_a_name_that_no_index_could_hold_costs_its_messages_and_no_other() -> None:
+    long, longest = cycle(POWER, name="x" * 257), cycle(POWER, name="y" * 256)
+    assert decode([cycle(POWER, name="ö" * 100_000)]).dropped == ((0, Drop.NAME_LIMIT),)
+    decoded = decode([GOOD, long, longest, GOOD + long])
+    assert decoded.dropped == ((1, Drop.NAME_LIMIT), (3, Drop.NAME_LIMIT))
+    assert "y" * 256 in decoded.cycles.column("stream").to_pylist()
 
 
 def test_what_stands_behind_a_topic_and_cannot_be_used_belongs_to_a_longer_topic() -> None:

@@ -5,7 +5,7 @@ Must not know: rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import psycopg
@@ -61,6 +61,13 @@ ON CONFLICT (producer, epoch) DO UPDATE SET
     )
 """
 
+_OVER: Final = """
+SELECT DISTINCT epoch FROM ledger WHERE producer = %(producer)s
+AND epoch < (SELECT max(epoch) FROM ledger WHERE producer = %(producer)s AND epoch <= %(latest)s)
+"""
+OVER_AFTER_US: Final = 3_600_000_000
+_ALL: Final = 2**63 - 1
+
 
 def accounts(connection: psycopg.Connection, since_epoch: int) -> dict[Account, Tally]:
     """What was received, stored and dropped by each producer and epoch since `since_epoch`."""
@@ -72,6 +79,26 @@ def accounts(connection: psycopg.Connection, since_epoch: int) -> dict[Account, 
             tally = Tally(received, stored, rows, missing, dropped=dropped)
             found[producer, epoch] = found.get((producer, epoch), Tally()) + tally
     return found
+
+
+def tidy(connection: psycopg.Connection, oldest: Mapping[Account, int], now_us: int) -> list[Account]:
+    """Prune what cannot be sent again: of each epoch what is below `oldest`, and epochs that are over.
+
+    Over is one if a later one of its producer began an hour ago and more: whoever had it is gone, or knows of that.
+
+    Returns:
+        Those of `oldest` that are over.
+    """
+    for account, number in oldest.items():
+        prune(connection, *account, number)
+    over = set()
+    for producer in {producer for producer, _ in oldest}:
+        with translated(), connection.transaction():
+            found = connection.execute(_OVER, {"producer": producer, "latest": now_us - OVER_AFTER_US}).fetchall()
+        for (epoch,) in found:
+            prune(connection, producer, epoch, _ALL)
+            over.add((producer, epoch))
+    return [account for account in oldest if account in over]
 
 
 def prune(connection: psycopg.Connection, producer: str, epoch: int, oldest: int) -> None:

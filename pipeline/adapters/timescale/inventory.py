@@ -78,12 +78,13 @@ class Inventory:
 
     def _run(self) -> None:
         while not self._closing.wait(self._look_s):
-            devices = self._devices()
-            if devices == self._noted:
-                continue
             try:
-                with translated(), connect(self._dsn) as connection:
-                    describe(connection, devices)
-                self._noted = devices
+                devices = self._devices()
+                if devices != self._noted:
+                    with translated(), connect(self._dsn) as connection:
+                        describe(connection, devices)
+                    self._noted = devices
             except KarmanError as error:  # the deposit says it where the database is away
                 log.info("where the devices stand was not noted: %s", error)
+            except Exception:  # of whoever was asked for the devices
+                log.exception("where the devices stand is noted later")

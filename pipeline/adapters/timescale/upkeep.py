@@ -6,6 +6,7 @@ Must not know: what is written, clocks (`now_us` comes in).
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -50,6 +51,7 @@ _GROWING: Final = (
 MINUTES_TOGETHER: Final = 3  # rolled up in a transaction: a minute of a thousand devices takes a second or more
 CYCLE_BYTES_PER_DEVICE_S: Final = 21_000  # 180 rows a second of 118 bytes: one hour of a device is 76 MB
 _CHUNKS_S: Final = (900, HOUR_S, 6 * HOUR_S, DAY_S)
+_OURS: Final = re.compile(r"_p(\d{10})$")  # how a partition's name ends: with the time from which on it holds rows
 _TIDY_LOCK: Final = 0x74696479
 _ROLL_UP_LOCK: Final = 0x726F6C6C
 
@@ -183,7 +185,8 @@ class Partitions:
                     [table],
                 ).fetchall()
                 for (name,) in names:
-                    if datetime.strptime(name.rpartition("_p")[2] + "+0000", "%Y%m%d%H%z") < oldest:
+                    begun = _OURS.search(name)  # else it is the operator's own
+                    if begun and datetime.strptime(begun[1] + "+0000", "%Y%m%d%H%z") < oldest:
                         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
                         self._known.discard(name)
                         dropped.append(name)

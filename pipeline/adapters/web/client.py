@@ -5,6 +5,7 @@ Must not know: what the answers say.
 
 from __future__ import annotations
 
+import http.client
 import socket
 import urllib.error
 import urllib.request
@@ -57,6 +58,6 @@ def get_json(url: str, token: str | None = None, timeout_s: float = 3.0, posted:
         if posted is not None and error.code in (HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN):
             raise InputError(error.read().decode(errors="replace").strip()) from error
         raise KarmanError(f"{url} answers {error.code} {error.reason}") from error
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise KarmanError(f"no pipeline answers at {url} ({reason}): is it running, and on this port?") from error

@@ -104,6 +104,7 @@ class Feed:
         self.now_us: Callable[[], int] = lambda: time.time_ns() // 1000
         self.viewers: set[Viewer] = set()
         self._marks: dict[str, Mark] = {}
+        self._asked: dict[str, asyncio.Future[tuple[Mark, Cycles] | None]] = {}  # by device
         self._told: Figures | None = None
         self._readers = ThreadPoolExecutor(READERS, "history")
 
@@ -181,9 +182,13 @@ class Feed:
     async def _tick(self) -> None:
         devices = {viewer.device for viewer in self.viewers if viewer.device is not None}
         self._marks = {device: mark for device, mark in self._marks.items() if device in devices}
-        answers = await asyncio.gather(*(self._recent(device, self._marks.get(device)) for device in devices))
-        for device, answer in zip(devices, answers, strict=True):
-            if answer is None:
+        new = {d: asyncio.ensure_future(self._recent(d, self._marks.get(d))) for d in devices - self._asked.keys()}
+        self._asked |= new
+        if new:  # whoever does not answer by then is heard at a later tick: the others do not wait for it
+            await asyncio.wait(new.values(), timeout=TICK_S)
+        for device in [device for device, asked in self._asked.items() if asked.done()]:
+            answer = self._asked.pop(device).result()
+            if answer is None or device not in devices:
                 continue
             before = self._marks.get(device)
             self._marks[device], cycles = answer

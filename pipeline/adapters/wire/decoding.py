@@ -28,6 +28,7 @@ from pipeline.core.intake import concatenate
 from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, TIMESTAMP, VALUE_COLUMNS, Drop, Flag
 
 _MAX_SEQUENCE: Final = 2**63 - 1
+LONGEST_NAME: Final = 256  # characters of a calculation name; PostgreSQL's index of names ends at some 2,700 bytes
 
 # Where a channel's eight values stand inside its CompositeCalculations, in the order of `model.QUANTITIES`.
 _VALUE_PATHS: Final = ((1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2), (3, 3))
@@ -192,9 +193,9 @@ class Decoder:
         return indices
 
     def _name_index(self, sent: str) -> int:
-        """The index of a name, -1 if there are too many."""
+        """The index of a name, -1 if it is too long or there are too many."""
         name = sent.replace("\0", "\ufffd")  # the one character that PostgreSQL's text cannot hold
-        if name not in self._names and len(self._names) < self._name_limit:
+        if name not in self._names and len(self._names) < self._name_limit and len(name) <= LONGEST_NAME:
             self._names[name] = len(self._names)
         return self._names.get(name, -1)
 
@@ -210,7 +211,7 @@ class Decoder:
         device_us = _numbers(utc_time.view(pa.int64()))
         time_us, flags = timing.settle(device_us, _valid(utc_time), received, self._time_bound_us)
         flags[differs] |= Flag.PROVENANCE_DIFFERS
-        names = pa.array(list(self._names), pa.string())
+        names = pa.array(list(self._names) or [""], pa.string())  # those whose name is dropped point at the first one
         return [
             pa.array(time_us).view(TIMESTAMP),
             pa.array(received).view(TIMESTAMP),

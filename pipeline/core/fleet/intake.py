@@ -11,7 +11,7 @@ from pipeline.core.catching_up import CatchingUp
 from pipeline.core.delivery import FENCED, Inbox, furthest
 from pipeline.core.envelope import rows_from_bytes
 from pipeline.core.fleet.checkpoint import Counted
-from pipeline.core.fleet.clocks import Steady
+from pipeline.core.fleet.clocks import AHEAD_US, Steady
 from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.shard import FleetShard
 from pipeline.core.retention import is_retained
@@ -33,12 +33,16 @@ class ShardIntake:
         self._catching_up = CatchingUp(counted, now_s)
         self._steady = Steady()
         self._next_s = now_s
+        self._pushed_us = 0  # when, by the host's clock
         self._inbox = Inbox()
 
     def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes, now_us: int) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""
         if self._inbox.replaced(producer, epoch):
             return FENCED
+        if now_us < self._pushed_us - AHEAD_US:
+            self.shard.forget_delays()
+        self._pushed_us = now_us
         rows = rows_from_bytes(data)  # before it is accepted: what cannot be read is sent again
         if self._inbox.accept(producer, epoch, number, oldest):
             self.shard.push(rows, is_retained(rows) or (epoch, number) < self._counted.get(producer, (-1, 0)))

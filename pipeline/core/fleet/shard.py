@@ -62,7 +62,7 @@ def slots_of(mains_hz: float) -> int:
 
 
 class FleetShard:
-    """Mutators: `push`, `advance`, `keep_time` and `carry`.
+    """Mutators: `push`, `advance`, `keep_time`, `forget_delays` and `carry`.
 
     Args:
         devices: of this shard; the fewer racks are in several, the fewer places are told twice.
@@ -106,6 +106,11 @@ class FleetShard:
     def keep_time(self, fleet_delay_us: float) -> None:
         """The fleet's time, by the delay of its median device: where this shard is not all of it, it cannot know."""
         self._fleet_delay_us = fleet_delay_us
+
+    def forget_delays(self) -> None:
+        """The clock that gives `received` was set back."""
+        self._clocks = Clocks(len(self.membership.devices))
+        self._fleet_delay_us = None
 
     def push(self, batch: pa.RecordBatch, counted: bool = False) -> None:
         """Take in rows with `KEYS` and those of `FIGURES` that hold anything.

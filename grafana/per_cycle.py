@@ -73,7 +73,8 @@ SELECT r.time, r.name || v.statistic AS metric, v.value
 FROM (
   SELECT {_BUCKET} AS time, {name} AS name,
     CASE
-      WHEN '{column}' = 'power_factor' THEN sum(real_power_w_sum) / nullif(sum(apparent_power_va_sum), 0)
+      WHEN '{column}' = 'power_factor' THEN CASE WHEN sum(real_power_w_count) = sum(apparent_power_va_count)
+        THEN sum(real_power_w_sum) / nullif(sum(apparent_power_va_sum), 0) END
       WHEN '{column}' LIKE 'rms%' THEN sqrt(sum({column}_sumsq) / nullif(sum({column}_count), 0))
       ELSE sum({column}_sum) / nullif(sum({column}_count), 0)
     END AS mean, min({column}_min) AS least, max({column}_max) AS greatest

@@ -6,6 +6,7 @@ import contextlib
 import random
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import numpy as np
 import psycopg
@@ -14,6 +15,7 @@ import pytest
 
 from pipeline.adapters.timescale import upkeep
 from pipeline.adapters.timescale.schema import Flavour
+from pipeline.adapters.timescale.statements import RECOMPUTE_MINUTE
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.model import QUANTITIES, Batch, Tally
 from tests.integration.batches import START_US, batch, cycles, spectra
@@ -145,6 +147,25 @@ def test_minutes_of_an_hour_that_two_writers_roll_up_at_once_are_all_in_it(
         assert second.result(20)
         told = hour.execute("SELECT (SELECT sum(row_count) FROM power_1m), sum(row_count) FROM power_1h").fetchone()
         assert told == (540, 540)
+
+
+def test_a_minute_reads_its_seconds_and_no_others(database: str) -> None:
+    with contextlib.closing(Store(database)) as store:
+        if store.flavour is not Flavour.PLAIN:
+            pytest.skip("TimescaleDB's aggregates do it")
+        for day in range(5):
+            times = cycles(60).column("time").view(pa.int64()).to_numpy() - day * 86_400_000_000
+            rows = cycles(60)
+            rows = rows.set_column(0, rows.schema.field(0), pa.array(times).view(rows.column("time").type))
+            store.write([batch(day, rows)])
+        with store.connection.transaction():
+            start = datetime.fromtimestamp(START_US / 1e6, UTC)
+            plan = store.connection.execute(f"EXPLAIN {RECOMPUTE_MINUTE}".encode(), {"start": start}).fetchall()
+        parts = {word for (line,) in plan for word in line.split() if word.startswith("power_1s_p")}
+        assert len(parts) == 1
+        assert upkeep.roll_up(store.connection, store.flavour, store.partitions) == 5
+        sums = "(SELECT sum(row_count) FROM power_1m), sum(row_count)"
+        assert store.connection.execute(f"SELECT {sums} FROM power_1h").fetchone() == (900, 900)
 
 
 def test_minutes_and_hours_equal_the_seconds(filled: Store, database: str) -> None:

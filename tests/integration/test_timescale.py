@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
+from psycopg import conninfo
 
 from pipeline.adapters.timescale import accounts, connection, schema
 from pipeline.adapters.timescale import positions as positions_of
@@ -160,6 +161,15 @@ def test_a_dsn_that_fails_is_said_without_its_password(dsn: str, kind: type[Exce
         connection.connect(dsn)
     assert said in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_options_of_a_dsn_hold_beside_ours(database: str) -> None:
+    dsn = conninfo.make_conninfo(database, options="-c search_path=power -c statement_timeout=1")
+    with connection.connect(dsn) as connected:
+        told = [
+            connected.execute(f"SHOW {name}").fetchone() for name in ("search_path", "statement_timeout", "timezone")
+        ]
+    assert told == [("power",), ("10s",), ("UTC",)]
 
 
 def test_where_streams_stand_is_told_by_the_end_of_an_index(store: Store) -> None:

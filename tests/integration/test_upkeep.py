@@ -187,6 +187,38 @@ def test_the_jobs_run_also_where_the_scheduler_does_not(store: Store, monkeypatc
             keeper.close()
 
 
+def test_jobs_that_were_never_started_are_run_too(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs(store, Flavour.TIMESCALE)
+    dsn = store.connection.info.dsn
+    begun = datetime.now(UTC)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
+        upkeep.apply_policies(store.connection, Storage(), 1)
+        assert jobs.failing(connection, begun) == []
+        monkeypatch.setattr(jobs, "LATE_S", 0.0)
+        assert len(jobs.failing(connection, begun)) >= 8
+
+
+@pytest.mark.parametrize(
+    ("kept", "starts"),
+    [
+        (Storage(), {"power_1m": 29 * DAY_S, "power_1h": 29 * DAY_S}),
+        (Storage(keep_1s_s=6 * 3600.0), {"power_1m": 3 * 3600.0, "power_1h": 3 * 3600.0}),
+        (Storage(keep_1m_s=7 * DAY_S), {"power_1m": 29 * DAY_S, "power_1h": 6 * DAY_S}),
+    ],
+)
+def test_what_is_too_old_to_be_kept_below_is_not_rolled_up_again(
+    store: Store, kept: Storage, starts: dict[str, float]
+) -> None:
+    needs(store, Flavour.TIMESCALE)
+    upkeep.apply_policies(store.connection, kept, 1)
+    told = store.connection.execute(
+        "SELECT hypertable_name, extract(epoch FROM (config ->> 'start_offset')::interval)::float8"
+        " FROM timescaledb_information.jobs WHERE proc_name = 'policy_refresh_continuous_aggregate'"
+    ).fetchall()
+    assert dict(told) == starts
+
+
 def test_timescale_converts_old_chunks_and_rolls_up_what_comes_late(store: Store) -> None:
     needs(store, Flavour.TIMESCALE)
     frames = 60 * 120

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 from psycopg import conninfo, sql
 
+from pipeline.adapters.timescale import schema
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.model import VALUE_COLUMNS
 from tests import grafana
@@ -102,6 +104,39 @@ def test_a_sum_of_three_phases_needs_a_value_of_each(database: str) -> None:
     assert [value for (value,) in sums] == ["300"] * 5 + [None] * 15
 
 
+def test_a_power_factor_is_of_the_same_cycles_or_of_none(database: str) -> None:
+    rows = partial(cycles(20), "a_real_power_w", lambda _cycle, _phase: True)
+    rows = partial(rows, "a_apparent_power_va", lambda cycle, phase: phase < 2 or cycle < 10)
+    with contextlib.closing(Store(database)) as store:
+        store.write([batch(0, rows)])
+    with psycopg.connect(database) as connection:
+        told = connection.execute("SELECT stream, power_factor FROM power_1s_by_phase ORDER BY stream").fetchall()
+    assert told == [("threephase/karman1", 1.0), ("threephase/karman2", 1.0), ("threephase/karman3", None)]
+
+
+def test_messages_without_a_time_of_their_own_are_told_apart_and_others_than_phases_in_no_sum(database: str) -> None:
+    rows = partial(cycles(4), "a_real_power_w", lambda _cycle, _phase: True)
+    rows = partial(rows, "a_reactive_power_var", lambda cycle, _phase: cycle < 3)
+    rows = rows.set_column(0, rows.schema.field(0), pa.array([START_US] * 12).view(rows.column("time").type))
+    rows = rows.set_column(4, rows.schema.field(4), pa.array([n // 3 for n in range(12)], pa.int64()))
+    values = rows.column("a_rms_voltage_v").to_pylist()
+    values[0], values[3] = float("nan"), float("-inf")
+    at = rows.schema.get_field_index("a_rms_voltage_v")
+    rows = rows.set_column(at, rows.schema.field(at), pa.array(values, pa.float32()))
+    other = rows.slice(0, 3)
+    other = other.set_column(3, rows.schema.field(3), pa.array(["dc/aux", "dc/aux2", "dc/aux3"]).dictionary_encode())
+    with contextlib.closing(Store(database)) as store:
+        store.write([batch(0, rows), batch(1, other)])
+    with psycopg.connect(database) as connection:
+        frames = [data for (data,) in connection.execute("SELECT data FROM bibimbap").fetchall()]
+    assert len(frames) == 4
+    for data in frames:
+        assert [data[f"threephase/karman{n}"]["phase_a"]["three_phase_real_power"] for n in (1, 2, 3)] == [300] * 3
+    assert [len(data) for data in frames] == [6, 3, 3, 3]
+    voltages = [data["threephase/karman1"]["phase_a"].get("rms_voltage") for data in frames]
+    assert sorted(voltage is None for voltage in voltages) == [False, True, True, True]  # NaN, infinite, NULL
+
+
 def test_the_view_shows_the_device_that_the_setting_names(filled: str) -> None:
     with psycopg.connect(filled) as connection:
         connection.execute("INSERT INTO setting VALUES ('bibimbap_device', 'rack9-pdu1')")
@@ -109,10 +144,12 @@ def test_the_view_shows_the_device_that_the_setting_names(filled: str) -> None:
             "SELECT data -> 'threephase/karman1' -> 'phase_a' ->> 'real_power' FROM bibimbap ORDER BY time LIMIT 4"
         ).fetchall()
         wanted = connection.execute(
-            "SELECT a_real_power_w::text FROM cycle c JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id"
+            "SELECT nullif(a_real_power_w, 'NaN')::text FROM cycle c JOIN device d ON d.id = device_id JOIN stream s ON s.id = stream_id"
             " WHERE d.name = 'rack9-pdu1' AND s.name = 'threephase/karman1' ORDER BY time LIMIT 4"
         ).fetchall()
-    assert rows == wanted
+        assert rows == wanted
+        connection.execute("UPDATE setting SET value = 'not there' WHERE name = 'bibimbap_device'")
+        assert connection.execute("SELECT * FROM bibimbap").fetchall() == []
 
 
 def test_a_query_of_all_roll_ups_reads_the_one_that_it_asks_for(filled: str) -> None:
@@ -130,6 +167,17 @@ def test_a_query_of_all_roll_ups_reads_the_one_that_it_asks_for(filled: str) -> 
             assert not any(other in line for (line,) in plan for other in others)
 
 
+def test_the_reader_reads_nothing_that_was_there_before_us(empty_database: str) -> None:
+    with psycopg.connect(empty_database, autocommit=True) as owner:
+        owner.execute("CREATE TABLE customer (secret text)")
+        schema.migrate(empty_database)
+        readable = "SELECT has_table_privilege('karman_reader', %s, 'SELECT')"
+        told = {
+            name: owner.execute(readable, [name]).fetchone() for name in ("customer", "quarantine", "writer", "cycle")
+        }
+    assert told == {"customer": (False,), "quarantine": (False,), "writer": (True,), "cycle": (True,)}
+
+
 def test_the_reader_reads_everything_but_quarantine_and_writes_nothing(filled: str) -> None:
     name, password = f"viewer_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     with psycopg.connect(filled, autocommit=True) as owner:
@@ -142,7 +190,7 @@ def test_the_reader_reads_everything_but_quarantine_and_writes_nothing(filled: s
                 readable = (
                     "cycle", "spectrum", "gap", "device", "stream", "ledger", "power_1s", "power_1m", "power_1h",
                     "cycle_by_phase", "power_1s_by_phase", "power_1m_by_phase", "power_1h_by_phase", "power_rollup",
-                    "bibimbap",
+                    "bibimbap", "writer", "account", "setting", "fleet_1s",
                 )  # fmt: skip
                 for relation in readable:
                     reader.execute(sql.SQL("SELECT * FROM {} LIMIT 1").format(sql.Identifier(relation)))

@@ -52,6 +52,7 @@ def connect(dsn: str) -> psycopg.Connection:
         StorageError: nobody answers, or the login is refused.
     """
     try:
+        parts = conninfo.conninfo_to_dict(dsn)
         complete = conninfo.make_conninfo(
             dsn,
             connect_timeout=CONNECT_TIMEOUT_S,
@@ -60,9 +61,9 @@ def connect(dsn: str) -> psycopg.Connection:
             keepalives_interval=2,
             keepalives_count=3,
             tcp_user_timeout=10_000,
-            options=_OPTIONS,
+            options=f"{parts.get('options', '')} {_OPTIONS}",
         )
-        misread = _misread(conninfo.conninfo_to_dict(dsn))
+        misread = _misread(parts)
     except psycopg.ProgrammingError:
         # Not its message: it repeats the DSN, and with it the password.
         raise InputError("the DSN cannot be read: write postgresql://USER@HOST:PORT/DATABASE") from None

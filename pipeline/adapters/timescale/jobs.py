@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import UTC, datetime
 from typing import Final
 
 import psycopg
@@ -30,13 +31,16 @@ SELECT job_id, extract(epoch FROM schedule_interval)::float8, coalesce((
 ), 'it is not started')
 FROM timescaledb_information.job_stats s JOIN timescaledb_information.jobs j USING (job_id)
 WHERE j.hypertable_name = ANY(%(series)s) AND job_status = 'Scheduled'
-    AND (last_run_status = 'Failed' OR s.next_start < now() - make_interval(secs => %(late)s))
+    AND (last_run_status = 'Failed' OR coalesce(s.next_start, %(begun)s) < now() - make_interval(secs => %(late)s))
 """
 
 
-def failing(connection: psycopg.Connection) -> list[tuple[int, float, str]]:
-    """The jobs at which the scheduler fails: number, seconds between runs, what it says."""
-    return connection.execute(_FAILING, {"series": list(PARTITION_S), "late": LATE_S}).fetchall()
+def failing(connection: psycopg.Connection, begun: datetime | None = None) -> list[tuple[int, float, str]]:
+    """The jobs at which the scheduler fails: number, seconds between runs, what it says.
+
+    `begun`: since when those have been there of which it does not even know when to start them, if that is known.
+    """
+    return connection.execute(_FAILING, {"series": list(PARTITION_S), "late": LATE_S, "begun": begun}).fetchall()
 
 
 class JobKeeper:
@@ -44,6 +48,7 @@ class JobKeeper:
 
     def __init__(self, dsn: str) -> None:
         self.failing = 0  # jobs at which the scheduler fails
+        self._begun = datetime.now(UTC)
         self._due_s: dict[int, float] = {}
         self._beside = Beside(dsn, "jobs", LOOK_S, self._look)
 
@@ -54,7 +59,7 @@ class JobKeeper:
     def _look(self, connection: psycopg.Connection) -> None:
         if connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone() != (True,):
             return
-        found = failing(connection)
+        found = failing(connection, self._begun)
         if found and not self.failing:
             log.warning("the database fails at %d of its jobs (%s): they are run from here", len(found), found[0][2])
         self.failing = len(found)

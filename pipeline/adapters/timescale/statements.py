@@ -42,16 +42,16 @@ def _merge() -> str:
 
 
 def _recompute(table: str, source: str, unit: str) -> str:
-    """Compute anew the intervals of `unit` that hold the times in the parameter `minutes`."""
+    """Compute anew the interval of `unit` that begins at the parameter `start`.
+
+    One at a time: of several, PostgreSQL would look through all that was ever kept.
+    """
     values = [f"sum({name})" for name in _ADDED] + [f"{kind}({name})" for name, kind in _EXTREMES]
     updates = [f"{name} = EXCLUDED.{name}" for name in _COLUMNS if name not in _KEYS]
     return (
         f"INSERT INTO {table} ({', '.join(_COLUMNS)})"  # noqa: S608 - made of our own names alone
-        f" SELECT device_id, stream_id, channel, start, {', '.join(values)}"
-        f" FROM (SELECT DISTINCT date_trunc('{unit}', m, 'UTC') AS start"
-        f" FROM unnest(%(minutes)s::timestamptz[]) AS m) due"
-        f" JOIN {source} s ON s.time >= due.start AND s.time < due.start + interval '1 {unit}'"
-        f" GROUP BY device_id, stream_id, channel, start"
+        f" SELECT device_id, stream_id, channel, %(start)s, {', '.join(values)} FROM {source}"
+        f" WHERE time >= %(start)s AND time < %(start)s + interval '1 {unit}' GROUP BY device_id, stream_id, channel"
         f" ON CONFLICT ({', '.join(_KEYS)}) DO UPDATE SET {', '.join(updates)}"
     )
 
@@ -65,4 +65,5 @@ HOLD_DUE: Final = (
     "SELECT 1 FROM rollup_due WHERE minute IN (SELECT to_timestamp(m) FROM unnest(%s::bigint[]) AS m)"
     " ORDER BY minute FOR KEY SHARE"
 )
-RECOMPUTE: Final = (_recompute("power_1m", "power_1s", "minute"), _recompute("power_1h", "power_1m", "hour"))
+RECOMPUTE_MINUTE: Final = _recompute("power_1m", "power_1s", "minute")
+RECOMPUTE_HOUR: Final = _recompute("power_1h", "power_1m", "hour")

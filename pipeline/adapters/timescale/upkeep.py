@@ -15,7 +15,7 @@ from psycopg import sql
 
 from pipeline.adapters.timescale.connection import translated
 from pipeline.adapters.timescale.schema import Flavour
-from pipeline.adapters.timescale.statements import RECOMPUTE
+from pipeline.adapters.timescale.statements import RECOMPUTE_HOUR, RECOMPUTE_MINUTE
 from pipeline.core.config import Storage
 
 log = logging.getLogger(__name__)
@@ -113,13 +113,14 @@ def apply_policies(connection: psycopg.Connection, settings: Storage, devices: i
                 "CALL add_columnstore_policy(%s::regclass, after => %s::interval, schedule_interval => %s::interval)",
                 [table, wait, max(chunk / 2, timedelta(minutes=10))],
             )
-        # A spool may bring rows of long ago. What is looked at again is only what has changed; but seconds that are too
-        # old to be kept must not be: their minutes would be made anew of what is left of them.
-        start = max(timedelta(days=1), timedelta(seconds=settings.keep_1s_s) - timedelta(days=1))
-        for table, end, schedule in (
-            ("power_1m", timedelta(minutes=1), timedelta(seconds=30)),
-            ("power_1h", timedelta(hours=1), timedelta(minutes=10)),
+        # A spool may bring rows of long ago. Only what has changed is looked at again; but what is too old to be kept
+        # below must not be: what stands above would be made anew of what is left of it.
+        seconds_s, minutes_s = settings.keep_1s_s, min(settings.keep_1s_s, settings.keep_1m_s)
+        for table, kept_s, end, schedule in (
+            ("power_1m", seconds_s, timedelta(minutes=1), timedelta(seconds=30)),
+            ("power_1h", minutes_s, timedelta(hours=1), timedelta(minutes=10)),
         ):
+            start = max(timedelta(seconds=kept_s - min(DAY_S, kept_s / 2)), 3 * end)  # the least that it takes
             connection.execute("SELECT remove_continuous_aggregate_policy(%s::regclass, if_exists => true)", [table])
             connection.execute(
                 "SELECT add_continuous_aggregate_policy(%s::regclass, start_offset => %s::interval,"
@@ -269,8 +270,10 @@ def _roll_up_some(connection: psycopg.Connection, partitions: Partitions, newest
         # Those that no other writer has taken meanwhile.
         taken = [minute for (minute,) in connection.execute(ours, [minutes])]
         connection.execute("DELETE FROM rollup_due WHERE minute = ANY(%s)", [taken])
-        for statement in RECOMPUTE if taken else ():
-            connection.execute(statement.encode(), {"minutes": taken})
+        for minute in taken:
+            connection.execute(RECOMPUTE_MINUTE.encode(), {"start": minute})
+        for hour in sorted({minute.astimezone(UTC).replace(minute=0) for minute in taken}):
+            connection.execute(RECOMPUTE_HOUR.encode(), {"start": hour})
     return len(minutes)
 
 

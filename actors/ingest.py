@@ -14,7 +14,6 @@ import queue
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -77,7 +76,7 @@ class IngestActor:
         self._opening: _Opening | None = None
         self._sending: Sending | None = None
         self._subscriber: link.Subscriber | None = None
-        self._notices: deque[str] = deque(maxlen=20)
+        self._silence: SilenceWatch | None = None
         self._failure: str | None = None
         self._stop = threading.Event()
         self._drain: Draining | None = None
@@ -126,7 +125,7 @@ class IngestActor:
             "epoch": sending.epoch if sending else 0,  # 0: it stands by
             "counted": intake.counted if intake else Tally(),
             "retained_bytes": self._retention.nbytes,
-            "notices": list(self._notices),
+            "notices": self._silence.notices if self._silence else [],
         }
 
     def hosted(self) -> Mapping[str, Device]:
@@ -169,7 +168,7 @@ class IngestActor:
         config = board.current(self._config).config
         pace = rhythm(len(config.devices), limits, config.fleet_settings is not None)  # kept, whatever devices come
         self._subscriber = subscriber = link.Subscriber(addresses, pace.rest_s, self._keys)
-        watch = SilenceWatch(subscriber, limits.silence_s, self._notices)
+        self._silence = watch = SilenceWatch(subscriber, limits.silence_s)
         next_turn_s = next_push_s = next_cut_s = next_watch_s = time.monotonic()
         while True:
             arrived = self._hear(subscriber, max(0.0, min(TURN_S, next_push_s - time.monotonic())))

@@ -15,14 +15,14 @@ import pyarrow as pa
 
 from actors import topology
 from actors.edge import Edge, GatheringEdge
-from pipeline.core.aggregation import KEY_COLUMNS
+from pipeline.core.aggregation import of_channel
 from pipeline.core.config import PipelineConfig
 from pipeline.core.continuity import Continuity
 from pipeline.core.envelope import pack
 from pipeline.core.fleet.shard import FIGURES, KEYS
 from pipeline.core.intake import Arrival, Arrivals, Decode, Intake, Opening
 from pipeline.core.live import RecentRows
-from pipeline.core.model import CHANNELS, value_columns
+from pipeline.core.model import CHANNELS
 from pipeline.core.retention import as_retained, what_follows
 
 CHUNK: Final = 2000  # retained messages in a batch: 450 kB a channel; of smaller ones the calls cost more than the rows
@@ -161,9 +161,9 @@ class Sending:
         if self._fleet is not None and rows.num_rows:
             self._fleet.gather(rows)
         for channel, edge in self._channels.items():
-            columns = [*KEY_COLUMNS, *value_columns(channel)]
-            if any(rows.column(name).null_count < rows.num_rows for name in value_columns(channel)):
-                edge.offer(rows.select(columns))
+            mine = of_channel(rows, channel)
+            if mine.num_rows:
+                edge.offer(mine)
 
 
 def _chunks(arrivals: Sequence[Arrival], size: int) -> Iterator[Sequence[Arrival]]:

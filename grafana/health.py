@@ -19,7 +19,7 @@ from panels import (
     table,
     thresholds,
 )
-from scope import DEVICE, FEED, HEALTH, PER_CYCLE, RACK, gaps, restarts
+from scope import DEVICE, FEED, HEALTH, PER_CYCLE, RACK, age_of_last_frame, gaps, restarts
 
 _DEVICE: Final = 'device=~"$device"'
 _SILENT_S: Final = 10  # as the alert KarmanDeviceSilent
@@ -35,7 +35,7 @@ def _mapping(zero: str, one: str) -> Json:
 
 
 def _headlines() -> list[Json]:
-    heard = f"time() - karman_last_frame_timestamp_seconds{{{_DEVICE}}} < {_SILENT_S}"
+    heard = f"{age_of_last_frame(_DEVICE)} < {_SILENT_S}"
     silent = f"count(karman_device_info{{{_DEVICE}}} unless on (device) ({heard})) or vector(0)"
     return [
         stat(
@@ -131,7 +131,7 @@ def _devices() -> list[Json]:
     }
     queries = [
         f"max by (device, rack, feed, endpoint) (karman_device_info{{{_DEVICE}}})",
-        f"max by (device) (time() - karman_last_frame_timestamp_seconds{{{_DEVICE}}})",
+        f"max by (device) ({age_of_last_frame(_DEVICE)})",
         f"max by (device) (karman_device_connected{{{_DEVICE}}})",
         f"max by (device) (karman_completeness_ratio{{{_DEVICE}}})",
         f"max by (device) (karman_transport_delay_seconds{{{_DEVICE}}})",

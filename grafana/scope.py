@@ -110,3 +110,9 @@ def restarts() -> list[Json]:
             ),
         )
     ]
+
+
+def age_of_last_frame(labels: str) -> str:
+    """Seconds since a device's last frame, when Prometheus looked: by `time()` its scrape interval would be added."""
+    last = f"karman_last_frame_timestamp_seconds{{{labels}}}"
+    return f"timestamp({last}) - {last}"

@@ -20,7 +20,7 @@ from panels import (
     table,
     thresholds,
 )
-from scope import DEVICE, FEED, PER_CYCLE, PHASE, RACK, STREAM, SUMMARY, gaps, restarts
+from scope import DEVICE, FEED, PER_CYCLE, PHASE, RACK, STREAM, SUMMARY, age_of_last_frame, gaps, restarts
 
 _DEVICE: Final = 'device=~"$device"'
 _TOTAL: Final = f'{_DEVICE}, phase=~"$phase"'
@@ -86,7 +86,7 @@ def _second_line() -> list[Json]:
     small = {"width": 4, "height": 5}
     rated = f"karman_rms_current_held_max_amperes{{{_EACH}}} / {_RATING}"
     nominal = f"karman_rms_voltage_mean_volts{{{_EACH}}} / on (device) group_left () karman_nominal_voltage_volts"
-    heard = f"count(time() - karman_last_frame_timestamp_seconds{{{_DEVICE}}} < 10) or vector(0)"
+    heard = f"count({age_of_last_frame(_DEVICE)} < 10) or vector(0)"
     return [
         stat(
             "Real power",
@@ -254,7 +254,7 @@ def _devices() -> Json:
         ),
         "Value #H": (
             "Last heard",
-            f"max by (device) (time() - karman_last_frame_timestamp_seconds{{{_DEVICE}}})",
+            f"max by (device) ({age_of_last_frame(_DEVICE)})",
             {"unit": "s", "thresholds": thresholds("green", (5, "yellow"), (10, "red"))},
         ),
     }

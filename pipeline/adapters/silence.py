@@ -1,4 +1,4 @@
-"""Says, once per silence, that a device is not heard, and what can be told about why.
+"""Says that a device is not heard, and what can be told about why, until it is heard.
 
 Must not know: Ray, what happens to the notices.
 """
@@ -6,55 +6,64 @@ Must not know: Ray, what happens to the notices.
 from __future__ import annotations
 
 import time
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from pipeline.adapters import link, wire
 
+NOTICES: Final = 20  # of an ingest; what is silent is counted, and is in the metrics
 PROBE_S: Final = 2.0  # a device publishes 50 or 60 times a second: two seconds of nothing is nothing
 
 
 class SilenceWatch:
-    """Watches the links of a subscriber; `look` is called about once a second from the subscriber's thread.
+    """Watches the links of a subscriber; `look` is called about once a second from the subscriber's thread."""
 
-    Args:
-        notices: where the sentences go; bounded by its owner.
-    """
-
-    def __init__(self, subscriber: link.Subscriber, silence_s: float, notices: deque[str]) -> None:
+    def __init__(self, subscriber: link.Subscriber, silence_s: float) -> None:
         self._subscriber = subscriber
         self._silence_s = silence_s
-        self._notices = notices
-        self._told: set[str] = set()
+        self._told: dict[str, str] = {}  # by device that is silent; "" while it is found out why
         self._probes = ThreadPoolExecutor(max_workers=2, thread_name_prefix="probe")
+
+    @property
+    def notices(self) -> list[str]:
+        """The newest few sentences, of devices that are still silent."""
+        return [said for said in list(self._told.values()) if said][-NOTICES:]
 
     def look(self) -> None:
         """Notice who has fallen silent; asking why happens beside, in a thread."""
         self._subscriber.watch()
         now_s = time.monotonic()
-        for name, state in self._subscriber.states.items():
+        states = self._subscriber.states
+        for name in self._told.keys() - states.keys():
+            self._told.pop(name)
+        for name, state in states.items():
             silent = now_s - state.silent_since_s >= self._silence_s
             if not silent:
-                self._told.discard(name)
+                self._told.pop(name, None)
             elif name not in self._told:
-                self._told.add(name)
+                self._told[name] = ""
                 self._probes.submit(self._tell, name, state)
 
     def _tell(self, name: str, state: link.LinkState) -> None:
         topic = state.topic.decode(errors="replace")
-        where = f"{name}: nothing on topic '{topic}' at {state.endpoint} for {self._silence_s:.0f} s"
+        why = self._why(state)
+        if why and name in self._told:  # else it was heard meanwhile
+            self._told[name] = (
+                f"{name}: nothing on topic '{topic}' at {state.endpoint} for {self._silence_s:.0f} s; {why}"
+            )
+
+    def _why(self, state: link.LinkState) -> str:
+        """What can be told; "" if it speaks as it should."""
         if not state.connected:
-            why = "no connection yet: is the address right, and the device on?"
             if state.failure:
-                why = f"the handshake has failed {state.handshakes_failed} times: {state.failure}"
-            self._notices.append(f"{where}; {why}")
-            return
+                return f"the handshake has failed {state.handshakes_failed} times: {state.failure}"
+            if state.connections:
+                return "the connection is gone: is the device on?"
+            return "no connection yet: is the address right, and the device on?"
         frame = self._subscriber.probe(state, PROBE_S)
-        seen = None if frame is None else wire.find_topic(frame)
         if frame is None:
-            self._notices.append(f"{where}; connected, but it publishes nothing under any topic")
-        elif seen is None:
-            self._notices.append(f"{where}; it publishes messages that are not ours")
-        else:
-            self._notices.append(f"{where}; it publishes under topic '{seen.decode(errors='replace')}': use --topic")
+            return "connected, but it publishes nothing under any topic"
+        seen = wire.find_topic(frame)
+        if seen is None:
+            return "it publishes messages that are not ours"
+        return "" if seen == state.topic else f"it publishes under topic '{seen.decode(errors='replace')}': use --topic"

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.core.continuity import Position
@@ -259,6 +261,18 @@ class ChannelAggregator:
         slots = slot_of[device.indices.to_numpy()[first]]
         order = by_series(slots)
         self._sums.push(slots[order], time_us[first[order]], _finite(sums.take(order, axis=0)))
+
+
+def of_channel(rows: pa.RecordBatch, channel: str) -> pa.RecordBatch:
+    """Rows of CYCLE_SCHEMA with what the aggregator of a channel needs, without those of which it has no value."""
+    names = value_columns(channel)
+    mine = rows.select([*KEY_COLUMNS, *names])
+    unknown = [mine.column(name).null_count for name in names]
+    if 0 in unknown:  # nearly always
+        return mine
+    if min(unknown) == rows.num_rows:
+        return mine.slice(0, 0)
+    return mine.filter(reduce(pc.or_, (mine.column(name).is_valid() for name in names)))
 
 
 def _finite(values: NDArray[Any]) -> NDArray[np.float32]:

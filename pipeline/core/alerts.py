@@ -22,7 +22,7 @@ ONLY_PROMETHEUS: Final = {
     "KarmanSpoolGrowing": "a rate needs the past; KarmanDatabaseBehind holds meanwhile",
     "KarmanFramesDropped": "an increase needs the past; the balance has all drops by reason",
     "KarmanBreakerLoadHighInBursts": "the heat of ten minutes needs the past; utilisation stands beside each device",
-    "KarmanRackLoadHighInBursts": "so does that of a rack",
+    "KarmanPlaceLoadHighInBursts": "so does that of a place",
     "KarmanActorRestarting": "an increase needs the past; restarts stand beside each actor",
 }
 
@@ -140,14 +140,15 @@ def _voltage(samples: Samples) -> Found:
     return ((of, abs(value - 1)) for of, value in shares if abs(value - 1) > 0.1)
 
 
-def _rack_load_high(samples: Samples) -> Found:
-    shares = samples.of("karman_fleet_breaker_utilisation_ratio", level="rack")
+def _place_load_high(samples: Samples) -> Found:
+    shares = samples.of("karman_fleet_breaker_utilisation_ratio")
     return ((of, value) for of, value in shares if value >= 0.8)
 
 
 def _redundancy_lost(samples: Samples) -> Found:
-    headroom = samples.of("karman_fleet_redundancy_headroom_amperes", level="rack")
-    return ((of, value) for of, value in headroom if value < 0)
+    for level in ("rack", "feed"):
+        headroom = samples.of("karman_fleet_redundancy_headroom_amperes", level=level)
+        yield from ((of, value) for of, value in headroom if value < 0)
 
 
 def _members_missing(samples: Samples) -> Found:
@@ -190,8 +191,8 @@ RULES: Final = (
     Rule("KarmanPhaseImbalance", "warning", 300, _imbalance),
     Rule("KarmanLowPowerFactor", "warning", 600, _power_factor),
     Rule("KarmanVoltageOutOfBounds", "critical", 10, _voltage),
-    Rule("KarmanRackLoadHigh", "warning", 600, _rack_load_high),
-    Rule("KarmanRackRedundancyLost", "warning", 600, _redundancy_lost),
+    Rule("KarmanPlaceLoadHigh", "warning", 600, _place_load_high),
+    Rule("KarmanPlaceRedundancyLost", "warning", 600, _redundancy_lost),
     Rule("KarmanFleetMembersMissing", "warning", 30, _members_missing),
     Rule("KarmanDeviceClockOff", "warning", 300, _clock_off),
     Rule("KarmanDatabaseBehind", "warning", 60, _database_behind),

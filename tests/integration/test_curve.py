@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,15 +89,14 @@ def test_who_has_the_right_keys_receives_and_all_else_is_refused_and_counted(tmp
         ):
             assert word in subscriber.states[name].failure
 
-        notices: deque[str] = deque(maxlen=20)
-        watch = SilenceWatch(subscriber, 0.0, notices)
+        watch = SilenceWatch(subscriber, 0.0)
         watch.look()
         deadline_s = time.monotonic() + 20
-        while len(notices) < 6 and time.monotonic() < deadline_s:
+        while len(watch.notices) < 6 and time.monotonic() < deadline_s:
             time.sleep(0.1)
-        told = [notice for notice in notices if "the handshake has failed" in notice]
+        told = [notice for notice in watch.notices if "the handshake has failed" in notice]
         assert {notice.partition(":")[0] for notice in told} == set(names[2:])
-        assert not any(OURS.secret.decode() in notice for notice in notices)
+        assert not any(OURS.secret.decode() in notice for notice in watch.notices)
 
 
 def test_who_is_admitted_receives(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -386,12 +385,37 @@ def test_a_port_in_use_is_said_and_what_to_do() -> None:
         publisher.close()
 
 
+def test_what_was_said_of_a_silence_holds_until_the_device_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.adapters.silence.PROBE_S", 0.5)
+    publisher = Publisher(["tcp://127.0.0.1:*"], "t")
+    subscriber = link.Subscriber({"d": link.Address(publisher.endpoints[0], "t")})
+    try:
+        watch = SilenceWatch(subscriber, 0.5)
+        until(lambda: watch.look() or watch.notices)
+        assert "publishes nothing" in watch.notices[0]
+
+        def heard() -> bool:
+            publisher.send(b"x")
+            subscriber.receive(0.01)
+            watch.look()
+            return not watch.notices
+
+        until(heard)
+        publisher.close()
+        until(lambda: watch.look() or watch.notices)
+        assert "the connection is gone" in watch.notices[0]
+        subscriber.disconnect("d")
+        watch.look()
+        assert watch.notices == []
+    finally:
+        subscriber.close()
+
+
 def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody there; somebody there under another topic; somebody there who says nothing."""
     monkeypatch.setattr("pipeline.adapters.silence.PROBE_S", 0.5)
     absent, other, mute = link.free_endpoints(3)
     payload = bytes.fromhex("0a030a0178")  # one calculation named "x", nothing in it
-    notices: deque[str] = deque(maxlen=20)
     with zmq.Context() as context, context.socket(zmq.PUB) as talker, context.socket(zmq.PUB) as silent:
         talker.bind(other)
         silent.bind(mute)
@@ -399,7 +423,7 @@ def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
             {"a": link.Address(absent, "t"), "b": link.Address(other, "t"), "c": link.Address(mute, "t")}
         )
         try:
-            watch = SilenceWatch(subscriber, 0.0, notices)
+            watch = SilenceWatch(subscriber, 0.0)
             until(
                 lambda: subscriber.watch() or [s.connected for s in subscriber.states.values()] == [False, True, True]
             )
@@ -407,14 +431,14 @@ def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
             def speak() -> bool:
                 talker.send(b"power/" + payload)
                 watch.look()
-                return len(notices) == 3
+                return len(watch.notices) == 3
 
             until(speak)
             speak()
         finally:
             subscriber.close()
-    said = {notice[0]: notice for notice in notices}
-    assert len(notices) == 3
+    said = {notice[0]: notice for notice in watch.notices}
+    assert len(watch.notices) == 3
     assert "no connection yet" in said["a"]
     assert "under topic 'power/': use --topic" in said["b"]
     assert "publishes nothing" in said["c"]

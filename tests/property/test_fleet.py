@@ -136,6 +136,16 @@ def test_a_missing_device_shows_in_the_members_and_is_never_counted_as_zero() ->
     assert figures[5].power_w[rack] == 1000.0
 
 
+def test_an_overload_is_known_whoever_is_missing() -> None:
+    fleet = devices(1, 2, breaker_a=10.0)
+    given = cycles(fleet, np.full((2, 60 * 5, 3), 5000.0), volts=277.0)
+    alone = by_second(Run(fleet).feed(given.at(given.device == 0)))[2]
+    row = Run(fleet).row("rack", "r0", "A")
+    assert (alone.present[row], alone.members[row]) == (1, 2)
+    assert alone.utilisation[row] == pytest.approx(5000 / 277 / 20, rel=1e-4)
+    assert alone.headroom_a[row] == pytest.approx(16 - 5000 / 277, rel=1e-3)
+
+
 def test_a_single_lost_frame_is_no_dip() -> None:
     fleet = devices(1, 2)
     given = cycles(fleet, np.full((2, 60 * 5, 3), 500.0))

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.aggregation import TOTALS, ChannelAggregator, Summary
+from pipeline.core.aggregation import TOTALS, ChannelAggregator, Summary, of_channel
 from pipeline.core.energy import GAP, IMPORTED, INTEGRATED
 from pipeline.core.model import QUANTITIES, STREAMS, Flag, value_columns
+from pipeline.core.retention import as_retained, is_retained
 from tests.rows import PERIOD_US, START_US, cycles, parts
 
 WINDOW_US = 1_000_000
@@ -300,3 +301,18 @@ def test_delay_is_that_of_the_newest_message_with_a_time_of_its_own() -> None:
     summary = pushed(cycles(timed), cycles([*untimed, *never]))
     assert summary.received_us == {"pdu1": START_US + 50_000, "pdu2": START_US + 2 * PERIOD_US}
     assert summary.delay_us == {"pdu1": 40_000}
+
+
+def test_a_channel_has_the_rows_of_which_it_has_a_value() -> None:
+    both = [{**row, "b_real_power_w": 5.0} for row in message(1, device="both")]
+    one, nothing = message(0, device="one"), message(2, (None, None, None), device="nothing")
+    rows = as_retained(cycles([*one, *both, *nothing]))
+    of_a, of_b = of_channel(rows, "a"), of_channel(rows, "b")
+    assert of_a.column("device").to_pylist() == ["one"] * 3 + ["both"] * 3
+    assert of_b.column("device").to_pylist() == ["both"] * 3
+    assert is_retained(of_a)
+    assert is_retained(of_b)
+    assert of_b.column("b_real_power_w").to_pylist() == [5.0] * 3
+    assert of_channel(cycles(both), "a").num_rows == 3
+    assert of_channel(cycles(one), "b").num_rows == 0
+    assert of_channel(cycles([]), "b").num_rows == 0

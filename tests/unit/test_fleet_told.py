@@ -10,7 +10,8 @@ import pytest
 from pipeline.core.balance import Balance
 from pipeline.core.config import Fleet
 from pipeline.core.fleet import families
-from pipeline.core.fleet.told import STALE_US, Told
+from pipeline.core.fleet.membership import Place
+from pipeline.core.fleet.told import STALE_US, Told, places_document
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.status import DeviceState, Observation, document
@@ -113,3 +114,14 @@ def test_the_status_has_places_and_clocks() -> None:
     assert status["devices"]["r1-1"]["clock_offset_s"] == pytest.approx(0.25, abs=1e-3)
     assert status["devices"]["other"]["clock_offset_s"] is None
     assert document(replace(seen, fleet=None))["fleet"] == {}
+
+
+@pytest.mark.parametrize(
+    ("phases", "least"), [((3.0, 5.0, 4.0), 3.0), ((3.0, np.nan, 4.0), None), ((3.0, np.nan, -4.0), -4.0)]
+)
+def test_the_least_headroom_of_phases_that_are_not_all_known(phases: tuple[float, ...], least: float | None) -> None:
+    whole = told()
+    headroom_a = whole.figures.headroom_a.copy()
+    headroom_a[[whole.places.index(Place("rack", "r0", phase)) for phase in "ABC"]] = phases
+    document = places_document(replace(whole, figures=replace(whole.figures, headroom_a=headroom_a)))
+    assert document["rack"]["r0"]["breaker_headroom_a"] == least

@@ -138,7 +138,9 @@ class FleetSummary:
             self._histograms = (emptied, Histograms(len(self.places)) if skipped else self._histograms[0])
             self._period = sums.second // self._period_s
         self._histograms[0].push(sums.power_mw, alike)
-        whole_a = np.where(present == sums.members, current_a, np.nan)
+        # While a member is missing, what the others draw is the least that it can be: enough to know of an overload.
+        enough = (present == sums.members) | (current_a >= CONTINUOUS * self.ratings.whole_a)
+        whole_a = np.where(enough, current_a, np.nan)
         return Figures(
             sums.second,
             sums.members,

@@ -5,6 +5,7 @@ Must not know: how it is shown, clocks.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -81,10 +82,10 @@ def places_document(told: Told) -> dict[str, dict[str, dict[str, Any]]]:
     """For the status, by level and name: the phases together, and the least headroom of a phase."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
     figures = told.figures
+    headroom = {"breaker_headroom_a": figures.headroom_a, "redundancy_headroom_a": figures.redundancy_a}
+    phases: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # rows
     for row, place in enumerate(told.places):
-        entry = found.setdefault(place.level, {}).setdefault(
-            place.name, {"breaker_headroom_a": None, "redundancy_headroom_a": None}
-        )
+        entry = found.setdefault(place.level, {}).setdefault(place.name, dict.fromkeys(headroom))
         if place.phase == ALL:
             entry |= {
                 "members": int(figures.members[row]),
@@ -93,12 +94,17 @@ def places_document(told: Told) -> dict[str, dict[str, dict[str, Any]]]:
                 "real_power_peak_15m_w": known(figures.peak_w[row, 2]),
                 "coincidence_15m_ratio": known(figures.coincidence[row, 2]),
             }
-            continue
-        for key, values in (("breaker", figures.headroom_a), ("redundancy", figures.redundancy_a)):
-            if (headroom_a := known(values[row])) is not None:
-                least = entry[f"{key}_headroom_a"]
-                entry[f"{key}_headroom_a"] = headroom_a if least is None else min(least, headroom_a)
+        else:
+            phases[place[:2]].append(row)
+    for (level, name), rows in phases.items():
+        found[level][name] |= {key: _least(values[rows]) for key, values in headroom.items()}
     return found
+
+
+def _least(headroom_a: Floats) -> float | None:
+    """The least of the phases; while one is unknown it is not known either, unless another is below zero already."""
+    least_a = np.fmin.reduce(headroom_a)
+    return known(least_a) if least_a < 0 or not np.isnan(headroom_a).any() else None
 
 
 def offsets_s(told: Told) -> dict[str, float | None]:

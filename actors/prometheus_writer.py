@@ -99,6 +99,7 @@ class PrometheusWriterActor:
         """Another configuration is in force."""
         self._config, self._groups = applied.config, applied.groups
         self._live.configure(applied.config)
+        self._server.ask_for(applied.config.token)
 
     def health(self) -> dict[str, Any]:
         """Who answers."""

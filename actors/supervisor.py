@@ -203,7 +203,7 @@ class SupervisorActor:
         """Where both of a pair are on one node, and there is another, move the one that stands by."""
         applied = self._applied
         status = self._watch.status()
-        if not applied.config.standby or len(topology.worker_nodes()) == 1:
+        if not applied.config.standby or len(topology.worker_nodes(topology.INGEST_NODE)) < 2:
             return
         for first in applied.groups:
             pair = (first, topology.standby_of(first))
@@ -239,7 +239,9 @@ class SupervisorActor:
         ]
         gateway = maker(PrometheusWriterActor, topology.EXPORTER, config, threads=4, node=topology.GATEWAY_NODE)
         ingests = [
-            maker(IngestActor, name, name, config, threads=8, apart_from=topology.peer_of(name))
+            maker(
+                IngestActor, name, name, config, threads=8, node=topology.INGEST_NODE, apart_from=topology.peer_of(name)
+            )
             for name in topology.ingest_members(config, groups)
         ]
         replay = [maker(ReplayActor, topology.REPLAY, config, threads=2)] if config.replay else []

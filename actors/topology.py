@@ -30,6 +30,7 @@ GATEWAY_NODE: Final = "karman-gateway"  # whose address Prometheus and browsers 
 SPOOL_NODE: Final = "karman-spool"  # whose disk keeps what the database does not take; -0, -1 ... of one shard alone
 ASK_S: Final = 5.0
 _ID: Final = 6  # digits of a node's id that are told
+INGEST_NODE: Final = "karman-ingest"  # that has the memory for them
 _SLIVER: Final = 0.001  # of a custom resource: a node that offers 1 has room for all
 _offered: set[str] = set()  # custom resources that a node has offered since this process began
 
@@ -142,9 +143,8 @@ def spawn(
         _offered.add(node)
     if node in _offered:
         options["resources"] = {node: _SLIVER}
-    else:
-        other = None if apart_from is None else _another_node(name, apart_from)
-        options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(other, soft=True) if other else "SPREAD"
+    other = None if apart_from is None else _another_node(name, apart_from, node)
+    options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(other, soft=True) if other else "SPREAD"
     return (
         ray.remote(cls)
         .options(
@@ -171,19 +171,21 @@ def find(name: str) -> Any:
     return ray.get_actor(name, namespace=NAMESPACE)
 
 
-def _another_node(name: str, than: str) -> str | None:
+def _another_node(name: str, than: str, offering: str | None) -> str | None:
     """The id of a node that `than` is not on; None if there is none, or if that actor is not there to tell."""
     try:
         taken = ray.get(find(than).health.remote(), timeout=ASK_S)["node"]
     except (ValueError, ray.exceptions.RayError):
         return None
-    others = [node for node in worker_nodes() if not taken.endswith(node[:_ID])]
+    others = [node for node in worker_nodes(offering) if not taken.endswith(node[:_ID])]
     return others[zlib.crc32(name.encode()) % len(others)] if others else None
 
 
-def worker_nodes() -> list[str]:
-    """The ids of the nodes that live and take actors."""
-    return sorted(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+def worker_nodes(offering: str | None = None) -> list[str]:
+    """The ids of the nodes that live and take actors; only of those that offer a custom resource, once one has."""
+    wanted = offering if offering in _offered else "CPU"
+    nodes = (node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU"))
+    return sorted(node["NodeID"] for node in nodes if node["Resources"].get(wanted))
 
 
 def spool_node(shard: int) -> str:

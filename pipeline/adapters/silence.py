@@ -48,9 +48,8 @@ class SilenceWatch:
         topic = state.topic.decode(errors="replace")
         why = self._why(state)
         if why and name in self._told:  # else it was heard meanwhile
-            self._told[name] = (
-                f"{name}: nothing on topic '{topic}' at {state.endpoint} for {self._silence_s:.0f} s; {why}"
-            )
+            where = f"nothing on topic '{topic}' at {state.endpoint} for {self._silence_s:.0f} s"
+            self._told[name] = f"{name}: {where}; {why}"
 
     def _why(self, state: link.LinkState) -> str:
         """What can be told; "" if it speaks as it should."""

@@ -193,6 +193,7 @@ def prepare(config: PipelineConfig, console: Console) -> None:
 
     Raises:
         StorageError: the database cannot be reached, and was never used with this spool: most likely the DSN is wrong.
+            In a cluster, where the spool is on other nodes, only if somebody answers and does not want us.
     """
     dsn, spool = config.dsn, Path(config.spool_dir or default_spool_dir(config.dsn))
     proof = spool / "migrated"  # the DSN has worked once: from then on an outage is only an outage
@@ -200,7 +201,7 @@ def prepare(config: PipelineConfig, console: Console) -> None:
         for name in schema.migrate(dsn):
             console.print(f"applied migration {name}")
     except StorageError as error:
-        if error.answered or not proof.exists():
+        if error.answered or not (proof.exists() or launch.in_cluster()):
             raise
         console.print(
             f"[yellow]{escape(str(error))}; starting all the same: batches wait in {escape(str(spool))}[/yellow]"

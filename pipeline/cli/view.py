@@ -35,7 +35,7 @@ def device_table(document: Mapping[str, Any]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     devices = document["devices"]
     for name, device in list(devices.items())[:MOST_DEVICES]:
-        total = device["three_phase"].get("a", {})
+        total: Mapping[str, Any] = next(iter(device["three_phase"].values()), {})  # of the first channel that has one
         table.add_row(
             Text(name),
             _sign(device),

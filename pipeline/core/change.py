@@ -11,7 +11,7 @@ from typing import Final
 from pipeline.core.assignment import Groups
 from pipeline.core.config import Device, Fleet, PipelineConfig
 
-CHANGEABLE: Final = frozenset({"devices", "devices_per_actor", "metrics", "fleet", "breakers", "grafana_url"})
+CHANGEABLE: Final = frozenset({"devices", "devices_per_actor", "metrics", "fleet", "breakers", "grafana_url", "token"})
 # But not these parts of them: what was gathered by the old ones cannot be told by the new ones.
 FIXED: Final = {"metrics": ("hold_s",), "fleet": ("shards", "flush_s", "percentile_s")}
 

@@ -8,8 +8,20 @@ from typing import Any
 import jsonschema
 import pytest
 
+from actors import topology
 from tests.chart import strict
-from tests.chart.rendering import SHAPES, chart_folder, fleet_file, merged, metadata, render, setting, values_of
+from tests.chart.rendering import (
+    SHAPES,
+    chart_folder,
+    fleet_file,
+    merged,
+    metadata,
+    pods,
+    render,
+    setting,
+    the,
+    values_of,
+)
 
 SECRETS = {"existingSecret": "given"}
 SWITCHES: list[dict[str, Any]] = [
@@ -112,6 +124,31 @@ def test_more_devices_than_a_step_change_replicas_only_where_they_can() -> None:
             for key in ("replicas", "minReplicas", "maxReplicas"):
                 del group[key]
     assert few == many
+
+
+def test_ingests_have_their_pods_to_themselves_and_are_waited_for() -> None:
+    objects = render(
+        merged(values_of("values-external.yaml"), setting("sizing", {"devices": 512, "devicesPerWorker": 128}))
+    )
+    offered = {
+        group["groupName"]: set(group.get("resources", {}))
+        for group in the(objects, "RayCluster")["spec"]["workerGroupSpecs"]
+    }
+    assert offered == {
+        "store-0": {"karman-spool", "karman-spool-0"},
+        "gateway": {"karman-gateway"},
+        "ingest": {topology.INGEST_NODE},
+    }
+    head = next(pod for pod in pods(objects) if "KARMAN_WAIT_FOR" in pod.environment())
+    assert head.environment()["KARMAN_WAIT_FOR"] == "karman-gateway,karman-spool-0,karman-ingest"
+    small = next(pod for pod in pods(render()) if "KARMAN_WAIT_FOR" in pod.environment())
+    assert "ingest" not in small.environment()["KARMAN_WAIT_FOR"]
+
+
+def test_a_device_without_a_port_that_policies_could_open_is_refused() -> None:
+    devices = [{"id": "d", "endpoint": "tcp://192.0.2.1:{port}", "rack": "r1"}]
+    with pytest.raises(Exception, match="which port is that"):
+        render(merged(values_of("values-external.yaml"), {"devices": devices}))
 
 
 def test_dependencies_are_pinned_and_switched() -> None:

@@ -87,6 +87,11 @@ def test_values_of_the_original_keep_their_meaning() -> None:
     assert [(device["endpoint"], device["rack"]) for device in file["devices"]] == [
         ("tcp://data-replay.karman.svc:5557", "r7")
     ]
+    assert the(objects, "Deployment", "-replay")
+    services = {entry["metadata"]["name"]: entry["spec"] for entry in objects if entry["kind"] == "Service"}
+    assert services["data-replay"] == services["karman-replay"]  # so its endpoint leads to our publisher
+    elsewhere = render(merged(ORIGINAL["demo"], setting("source/dataReplayEndpoint", "tcp://replay.elsewhere:5557")))
+    assert not [entry for entry in elsewhere if "replay" in entry["metadata"]["name"]]
     assert "`images` is not used" in notes(values)
     live = yaml.safe_load(
         fleet_file(render(setting("source", {"mode": "live", "karmanEndpoint": "tcp://10.1.2.3:5557"})))

@@ -106,6 +106,16 @@ def test_an_address_is_written_as_urls_want_it(host: str, url: str) -> None:
     assert url_of(host, 9105, "/x") == url
 
 
+def test_a_token_may_be_replaced_while_it_serves() -> None:
+    port = free_port()
+    server = WebServer("127.0.0.1", port, {"/metrics": lambda: Body("text/plain", PAGE)}, "old-word")
+    url = url_of("127.0.0.1", port, "/metrics")
+    assert get(url, Authorization="Bearer old-word")[0] == 200
+    server.ask_for("new-word")
+    assert get(url, Authorization="Bearer old-word")[0] == 401
+    assert get(url, Authorization="Bearer new-word")[0] == 200
+
+
 def test_what_is_posted_is_done_and_answered(free: str, guarded: str) -> None:
     url = f"{free}/api/v1/replay"
     assert get_json(url, posted={"recording": "sample2"}) == {"recording": "sample2"}

@@ -42,7 +42,7 @@ def test_what_cannot_change_is_named_without_its_value() -> None:
     after = replace(CONFIG, dsn="postgresql://u:other@h/d", store_shards=2, devices=DEVICES[:1], devices_per_actor=3)
     assert fixed_changes(CONFIG, after) == ("dsn", "store_shards")
     assert fixed_changes(CONFIG, replace(CONFIG, grafana_url="https://g", run_us=7)) == ()
-    assert fixed_changes(CONFIG, replace(CONFIG, fleet=Fleet(wait_s=2.0))) == ()
+    assert fixed_changes(CONFIG, replace(CONFIG, fleet=Fleet(wait_s=2.0), token="another")) == ()
     assert fixed_changes(CONFIG, replace(CONFIG, metrics=Metrics(compatible=False))) == ()
     for part, fixed in (("fleet", Fleet(shards=2, flush_s=0.5, percentile_s=60)), ("metrics", Metrics(hold_s=90))):
         refused = fixed_changes(CONFIG, replace(CONFIG, **{part: fixed}))

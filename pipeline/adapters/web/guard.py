@@ -46,7 +46,7 @@ class Guard:
 
     def __init__(self, host: str, token: str | None, public: Collection[str] = ()) -> None:
         self._loopback_only = _is_loopback(host)
-        self._token = token
+        self.token = token
         self._public = frozenset(public)
 
     def middleware(self) -> Middleware:
@@ -73,9 +73,9 @@ class Guard:
             raise web.HTTPBadRequest(text="the Host header names no host\n") from error
         if self._loopback_only and not _names_this_machine(host):
             raise web.HTTPForbidden(text="this server listens on loopback: ask for 127.0.0.1 or localhost\n")
-        if self._token is not None and request.path not in self._public:
+        if self.token is not None and request.path not in self._public:
             offered = [request.headers.get("Authorization", ""), f"Bearer {_from_protocol(request)}"]
-            wanted = f"Bearer {self._token}".encode()
+            wanted = f"Bearer {self.token}".encode()
             # A header may hold any bytes: what is no UTF-8 is no token either.
             if not any(hmac.compare_digest(word.encode("utf-8", "surrogateescape"), wanted) for word in offered):
                 raise web.HTTPUnauthorized(text="a bearer token is asked for\n", headers={"WWW-Authenticate": "Bearer"})
@@ -86,7 +86,7 @@ class Guard:
         acting = posted or "Upgrade" in request.headers
         if acting and origin is not None and origin.partition("://")[2] != request.host:
             raise web.HTTPForbidden(text="another site's page may not do this\n")
-        if posted and self._token is None and not (_is_loopback(request.remote) and _names_this_machine(host)):
+        if posted and self.token is None and not (_is_loopback(request.remote) and _names_this_machine(host)):
             raise web.HTTPForbidden(text="only this machine may do this, unless a token is set: --token-file\n")
 
 

@@ -78,6 +78,10 @@ class WebServer:
         if self._error is not None:
             raise KarmanError(f"cannot listen on {host}:{port}: {self._error.strerror}") from self._error
 
+    def ask_for(self, token: str | None) -> None:
+        """From now on this is the token; None lets everybody in."""
+        self._guard.token = token
+
     def _run(self) -> None:
         asyncio.run(self._serve())
 

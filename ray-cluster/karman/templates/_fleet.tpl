@@ -109,12 +109,18 @@ limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ c
 {{- $ports := list -}}
 {{- range (include "karman.devices" . | fromJson).devices -}}
   {{- $port := regexFind "[0-9]+$" .endpoint -}}
-  {{- if $port -}}{{- $ports = append $ports (int $port) -}}{{- end -}}
+  {{- if not $port }}{{ fail (printf "source.devices: %s: which port is that? Network policies need it as a number, also where {port} would be filled in" .endpoint) }}{{ end -}}
+  {{- $ports = append $ports (int $port) -}}
 {{- end -}}
 {{- dict "ports" ($ports | uniq) | toJson -}}
 {{- end -}}
 
+{{/* "true" where the endpoint is that of the original's own publisher, as in its values for a demo: ours stands for it. */}}
+{{- define "karman.originalReplay" -}}
+{{- if hasPrefix "tcp://data-replay." .Values.source.dataReplayEndpoint -}}true{{- end -}}
+{{- end -}}
+
 {{/* "true" where devices are outside this chart. */}}
 {{- define "karman.devicesOutside" -}}
-{{- if or (eq .Values.source.mode "live") .Values.source.dataReplayEndpoint (not .Values.replay.enabled) -}}true{{- end -}}
+{{- if not (include "karman.replay" .) -}}true{{- end -}}
 {{- end -}}

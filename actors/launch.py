@@ -193,6 +193,12 @@ def apply(config: PipelineConfig) -> Change:
     return change
 
 
+def note_refusal(said: str) -> None:
+    """Let status and metrics say why a configuration is not in force; "" if it is."""
+    with contextlib.suppress(KarmanError):  # whoever tells it is being restarted: then the driver has said it
+        ask(topology.EXPORTER, "refused", said)
+
+
 def running_config() -> PipelineConfig:
     """The configuration in force.
 

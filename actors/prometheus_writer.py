@@ -78,6 +78,7 @@ class PrometheusWriterActor:
         self._sending: dict[str, Any] = {}
         self._tallies: dict[str, Tally] = {}
         self._dropped: dict[str, int] = {}
+        self._refused = ""
         self._greatest: defaultdict[str, Greatest] = defaultdict(Greatest)  # by actor
         self._snapshot = Snapshot(settings=config.metrics)
         self._page = _Rendered(Snapshot(), Body(exposition.CONTENT_TYPE, b""))
@@ -100,6 +101,10 @@ class PrometheusWriterActor:
         self._config, self._groups = applied.config, applied.groups
         self._live.configure(applied.config)
         self._server.ask_for(applied.config.token)
+
+    def refused(self, said: str) -> None:
+        """The configuration that was read last is not in force, and why; "" if it is."""
+        self._refused = said
 
     def health(self) -> dict[str, Any]:
         """Who answers."""
@@ -201,6 +206,7 @@ class PrometheusWriterActor:
             [*(queue for ingest in ingests.values() for queue in ingest["queues"]), *filter(None, adding)],
             {name: entry["restarts"] for name, entry in actors.items()},
             told,
+            self._refused,
         )
         homes = {device: stats["name"] for stats in ingests.values() for device in stats["devices"]}
         self._live.update(self._snapshot, homes, replay)
@@ -213,7 +219,7 @@ class PrometheusWriterActor:
             counts,
             {key: value for key, value in store.items() if key not in ("accounts", "spooled")},
             actors,
-            [notice for ingest in ingests.values() for notice in ingest["notices"]],
+            [*filter(None, [self._refused]), *(notice for i in ingests.values() for notice in i["notices"])],
             told,
         )
 

@@ -57,8 +57,11 @@ def reload(file: FleetFile, console: Console, asked: bool) -> None:
         change = launch.apply(file.read())
     except Exception as error:  # whatever a file brings about: the pipeline runs on
         said = "; ".join(str(error).splitlines() if isinstance(error, KarmanError) else [repr(error)])
-        console.print(f"[yellow]the configuration stays as it was: {escape(said)}[/yellow]", soft_wrap=True)
+        said = f"the configuration stays as it was: {said}"
+        launch.note_refusal(said)
+        console.print(f"[yellow]{escape(said)}[/yellow]", soft_wrap=True)
         return
+    launch.note_refusal("")
     if change or asked:
         console.print(f"configuration: {escape(str(change))}", soft_wrap=True)
 

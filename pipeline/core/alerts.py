@@ -175,6 +175,10 @@ def _jobs_failing(samples: Samples) -> Found:
     return ((of, value) for of, value in samples.of("karman_database_failing_jobs") if value > 0)
 
 
+def _configuration_refused(samples: Samples) -> Found:
+    return ((of, value) for of, value in samples.of("karman_configuration_refused") if value > 0)
+
+
 def _spool_nearly_full(samples: Samples) -> Found:
     return ((of, value) for of, value in samples.filled("karman_spool") if value > 0.8)
 
@@ -197,6 +201,7 @@ RULES: Final = (
     Rule("KarmanDeviceClockOff", "warning", 300, _clock_off),
     Rule("KarmanDatabaseBehind", "warning", 60, _database_behind),
     Rule("KarmanDatabaseJobsFailing", "warning", 900, _jobs_failing),
+    Rule("KarmanConfigurationRefused", "warning", 60, _configuration_refused),
     Rule("KarmanSpoolNearlyFull", "critical", 0, _spool_nearly_full),
     Rule("KarmanQueueFilling", "warning", 60, _queue_filling),
 )

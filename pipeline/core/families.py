@@ -250,6 +250,12 @@ QUEUES: Final = (  # with the attribute of `metrics.Queue`
         "dropped",
     ),
 )
+REFUSED: Final = gauge(
+    "karman_configuration_refused",
+    "1 or 0",
+    (),
+    "1 while the fleet file that was read last is not in force: it is wrong, or changes what cannot change.",
+)
 RESTARTS: Final = counter(
     "karman_actor_restarts", "restarts", ("actor",), "Restarts of an actor since its supervisor watches."
 )
@@ -298,7 +304,7 @@ GROUPS: Final[dict[str, tuple[Family, ...]]] = {
     "The fleet: racks, rows, halls, sites and feeds": FLEET,
     "The pipeline itself": (
         BUILD_INFO, STORED, SPOOLED, IN_FLIGHT, DROPS, *(family for family, _ in STORE),
-        *(family for family, _ in QUEUES), RESTARTS,
+        *(family for family, _ in QUEUES), RESTARTS, REFUSED,
     ),
     "The names of the system that this one replaces": COMPATIBLE,
 }  # fmt: skip

@@ -72,6 +72,7 @@ class Snapshot:
     queues: Sequence[Queue] = ()
     restarts: Mapping[str, int] = field(default_factory=dict)  # by actor
     fleet: Told | None = None
+    refused: str = ""  # why the configuration that was read last is not in force
 
 
 @functools.lru_cache(maxsize=64)
@@ -250,6 +251,7 @@ class _Samples:
         queues = labels(("actor", "receiver"), tuple((queue.actor, queue.receiver) for queue in snapshot.queues))
         for family, attribute in known.QUEUES:
             self._add(family, queues, [getattr(queue, attribute) for queue in snapshot.queues])
+        self._add(known.REFUSED, nothing, [float(bool(snapshot.refused))])
         actors = labels(("actor",), tuple((actor,) for actor in snapshot.restarts))
         self._add(known.RESTARTS, actors, list(snapshot.restarts.values()))
 

@@ -81,12 +81,15 @@ def test_a_change_touches_only_whom_it_is_about(
         fleet.path.write_text("devices: [{id: d0, endpont: tcp://127.0.0.1:1}]")
         until_true(lambda: "the configuration stays as it was" in run.output(), 20)
         assert "did you mean 'endpoint'" in run.output()
+        until_true(lambda: "karman_configuration_refused 1.0" in (run.get("/metrics") or ""), 20)
+        assert "did you mean 'endpoint'" in run.status()["notices"][0]
         fleet.write([*FIRST, *LATER], streams=["threephase/karman1"])
         until_true(lambda: "streams cannot change while the pipeline runs" in run.output(), 20)
         del fleet.settings["streams"]
         fleet.write([*FIRST, *LATER])
         run.process.send_signal(signal.SIGHUP)
         until_true(lambda: "configuration: nothing changed" in run.output(), 20)
+        until_true(lambda: "karman_configuration_refused 0.0" in (run.get("/metrics") or ""), 20)
         until_true(lambda: fleet.hosts([*FIRST, *LATER]), 40)
 
         actors = run.status()["actors"]

@@ -64,6 +64,7 @@ DRAWN: dict[str, tuple[float, ...]] = {
     "karman_database_lag_seconds": (0.0, 30.0, 31.0),
     "karman_database_up": (0.0, 1.0),
     "karman_database_failing_jobs": (0.0, 2.0),
+    "karman_configuration_refused": (0.0, 1.0),
     "karman_spool_bytes": (0.0, 80.0, 81.0),
     "karman_spool_limit_bytes": (100.0,),
     "karman_queue_bytes": (0.0, 50.0, 51.0),

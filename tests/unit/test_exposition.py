@@ -157,6 +157,7 @@ def test_what_the_pipeline_says_of_itself() -> None:
         series("karman_calls_total", actor="ingest-0", receiver="store"): 7,
         series("karman_call_failures_total", actor="ingest-0", receiver="store"): 1,
         series("karman_queue_drops_total", actor="ingest-0", receiver="store"): 2,
+        series("karman_configuration_refused"): 0,
         series("karman_actor_restarts_total", actor="ingest-0"): 2,
         series("karman_actor_restarts_total", actor="supervisor"): 0,
     }

@@ -61,10 +61,6 @@ class PhaseAggregatorActor:
         """Who answers."""
         return topology.identity()
 
-    def stats(self) -> dict[str, int]:
-        """Counters since the last restart."""
-        return {"batches": self._intake.batches}
-
     def delays(self) -> Counts:
         """From a row's time until it counted here."""
         return self._intake.delays.counts

@@ -121,10 +121,6 @@ class FleetActor:
         """Who answers."""
         return topology.identity()
 
-    def stats(self) -> dict[str, int]:
-        """Counters since the last restart."""
-        return {"batches": self._own.batches if self._own else 0}
-
     def _advance(self) -> None:
         now_s = time.monotonic()
         if self._own:

@@ -95,10 +95,6 @@ class FleetShardActor:
         """Who answers."""
         return topology.identity()
 
-    def stats(self) -> dict[str, int]:
-        """Counters since the last restart."""
-        return {"batches": self._intake.batches}
-
     def _advance(self) -> None:
         self._tell(self._intake.advance(time.monotonic(), time.time_ns() // 1000))
         self._edge.pump()

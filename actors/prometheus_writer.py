@@ -110,10 +110,6 @@ class PrometheusWriterActor:
         """Who answers."""
         return topology.identity()
 
-    def stats(self) -> dict[str, int]:
-        """Nothing is counted here."""
-        return {}
-
     def status(self) -> dict[str, Any]:
         """The status document, as of the last look."""
         if self._observation is None:

@@ -292,7 +292,8 @@ def _stores() -> list[Json]:
     queues = graph(
         "Queues between actors",
         "How full the memory is in which an actor keeps batches for another, the fullest ones. Acknowledged batches"
-        " that are retained count too. Above 50 % the receiver does not keep up; at 100 % the oldest are dropped.",
+        " that are retained count too. Above 50 % the receiver does not keep up; at 100 % nothing"
+        " more is taken, and what comes is dropped.",
         "percentunit",
         [prometheus(f"topk({_SHOWN}, karman_queue_bytes / karman_queue_limit_bytes)", "{{actor}} to {{receiver}}")],
         defaults={"min": 0, "max": 1},

@@ -37,7 +37,6 @@ class ChannelIntake:
 
     def __init__(self, aggregator: ChannelAggregator, counted: Counted, now_s: float) -> None:
         self.aggregator = aggregator
-        self.batches = 0
         self.delays = Delays()  # from a row's time until it counted here
         self._counted = counted
         self._catching_up = CatchingUp(counted, now_s)
@@ -54,7 +53,6 @@ class ChannelIntake:
         rows = rows_from_bytes(data)  # before it is accepted: what cannot be read is sent again
         if self._inbox.accept(producer, epoch, number, oldest):
             self._take(producer, rows, self._is_counted(producer, epoch, number))
-            self.batches += 1
             self._catching_up.heard(producer, rows, now_us)
             self.delays.add(now_us - rows.column("time").view(pa.int64()).to_numpy())
         return self._inbox.expected(producer)

@@ -181,11 +181,6 @@ class Batch:
     gaps: tuple[Gap, ...] = ()
     totals: Mapping[str, Tally] = field(default_factory=dict)  # by device, of this run: what a successor goes on from
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the Arrow data, for memory bounds."""
-        return int(self.cycles.nbytes + self.spectra.nbytes)
-
 
 def without_rows(batch: Batch, reason: str) -> Batch:
     """The batch's name, counts and gaps, its messages counted as dropped for `reason`."""

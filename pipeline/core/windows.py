@@ -256,11 +256,6 @@ class Rolling:
         self._window.widen(size)
         self._held.widen(size)
 
-    @property
-    def newest_us(self) -> NDArray[np.int64]:
-        """The newest event time of each series; 0 where it has had no row."""
-        return self._window.newest_us
-
     def statistics(self, until_us: NDArray[np.int64]) -> Statistics:
         """Of the window of each series that ends there, or with its newest row if that is later."""
         return self._window.statistics(until_us)

@@ -28,7 +28,6 @@ class ShardIntake:
 
     def __init__(self, shard: FleetShard, counted: Counted, now_s: float) -> None:
         self.shard = shard
-        self.batches = 0
         self._counted = counted
         self._catching_up = CatchingUp(counted, now_s)
         self._steady = Steady()
@@ -47,7 +46,6 @@ class ShardIntake:
         if self._inbox.accept(producer, epoch, number, oldest):
             self.shard.push(rows, is_retained(rows) or (epoch, number) < self._counted.get(producer, (-1, 0)))
             self._catching_up.heard(producer, rows, now_us)
-            self.batches += 1
         return self._inbox.expected(producer)
 
     def advance(self, now_s: float, now_us: int) -> list[Part]:

@@ -182,14 +182,11 @@ class Subscriber:
     def _open(self, index: int, state: LinkState) -> int:
         socket = self._context.socket(zmq.XSUB)
         socket.set(zmq.RCVHWM, queue_of(self._most))
-        socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.IPV6, "[" in state.endpoint)  # a name may have an address of either kind: for these it is IPv4
         socket.set(zmq.RECONNECT_IVL, 100)
         socket.set(zmq.RECONNECT_IVL_MAX, 2000)
         for option, value in _KEEP_ALIVE.items():
             socket.set(option, value)
-        self._encrypt(socket, state)
+        self._set_up(socket, state)
         monitor = socket.get_monitor_socket(_EVENTS)
         socket.send(_SUBSCRIBE + state.topic)
         try:
@@ -292,17 +289,18 @@ class Subscriber:
         It has a socket of its own, and may be called in another thread.
         """
         with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-            socket.set(zmq.LINGER, 0)
-            socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-            socket.set(zmq.IPV6, "[" in state.endpoint)
-            self._encrypt(socket, state)
+            self._set_up(socket, state)
             socket.subscribe(b"")
             socket.connect(state.endpoint)
             if socket.poll(int(seconds * 1000)):
                 return socket.recv_multipart()[0]
         return None
 
-    def _encrypt(self, socket: zmq.SyncSocket, state: LinkState) -> None:
+    def _set_up(self, socket: zmq.SyncSocket, state: LinkState) -> None:
+        """What every socket towards a device has."""
+        socket.set(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.IPV6, "[" in state.endpoint)  # a name may have an address of either kind: for these it is IPv4
         if state.server_key:
             socket.set(zmq.CURVE_SERVERKEY, state.server_key.encode())
             socket.set(zmq.CURVE_PUBLICKEY, self._keys.public)

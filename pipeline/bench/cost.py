@@ -19,11 +19,11 @@ from pipeline.bench.generator import Generator, Templates
 from pipeline.bench.processes import DATABASE, GENERATOR, database, usage
 from pipeline.bench.settings import Load
 from pipeline.bench.workload import Seconds
-from pipeline.core.aggregation import KEY_COLUMNS, ChannelAggregator
+from pipeline.core.aggregation import ChannelAggregator, of_channel
 from pipeline.core.config import DEFAULT_TOPIC, Limits, Storage
 from pipeline.core.envelope import pack, rows_from_bytes, rows_to_bytes, unpack
 from pipeline.core.intake import Arrivals, Intake, concatenate
-from pipeline.core.model import CHANNELS, CYCLE_SCHEMA, SPECTRUM_SCHEMA, STREAMS, Batch, Tally, value_columns
+from pipeline.core.model import CHANNELS, CYCLE_SCHEMA, SPECTRUM_SCHEMA, STREAMS, Batch, Tally
 from pipeline.core.rhythm import AT_ONCE, Rhythm, rhythm
 
 SECONDS: Final = 3.0  # for sending and receiving
@@ -97,19 +97,19 @@ def _one_ingest(load: Load) -> tuple[list[pa.RecordBatch], dict[str, float]]:
             arrivals.add(device, start_us, list(payloads))
         heard.append(arrivals)
     taken: list[pa.RecordBatch] = []
-    columns = {channel: [*KEY_COLUMNS, *value_columns(channel)] for channel in CHANNELS[: 1 + load.both_channels]}
-    aggregators = {channel: ChannelAggregator(channel, STREAMS, 5_000_000) for channel in columns}
+    channels = CHANNELS[: 1 + load.both_channels]
+    aggregators = [ChannelAggregator(channel, STREAMS, 5_000_000) for channel in channels]
     packed: list[list[bytes]] = []
 
     def aggregate(index: int) -> None:
-        for aggregator, data in zip(aggregators.values(), packed[index], strict=True):
+        for aggregator, data in zip(aggregators, packed[index], strict=True):
             aggregator.push(rows_from_bytes(data))
 
     size = devices * frames
     tallies = dict.fromkeys(names, Tally(frames, frames, 3 * frames))
 
     def hand_over(index: int) -> None:
-        packed.append([rows_to_bytes(taken[index].select(names)) for names in columns.values()])
+        packed.append([rows_to_bytes(of_channel(taken[index], channel)) for channel in channels])
         unpack(pack(Batch("bench", 1, index, tallies, taken[index], concatenate([], SPECTRUM_SCHEMA))))
 
     return taken, {

@@ -27,7 +27,7 @@ RACK: Final = "r42"
 BREAKER_A: Final = 60.0
 NOMINAL_V: Final = 120.0
 PLAY: Final = "play"
-EXAMPLE_QUERY = "SELECT * FROM cycle_by_phase ORDER BY time DESC LIMIT 6"
+EXAMPLE_QUERY = "SELECT * FROM cycle_by_phase WHERE time > now() - interval '10 s' ORDER BY time DESC LIMIT 6"
 
 
 class _PlayByDefault(typer.core.TyperGroup):

@@ -58,8 +58,10 @@ def rhythm(devices: int, limits: Limits, adds_up: bool = True) -> Rhythm:
     push_s = WHOLE_S / math.ceil(WHOLE_S / push_s)  # so that one stands at every second, where hand-ins stand too
     if devices <= PATIENT:
         hand_in_s = PATIENT_HAND_IN_S
+    elif devices <= FEW:
+        hand_in_s = WHOLE_S / (devices // PATIENT)
     else:
-        hand_in_s = WHOLE_S / (devices // PATIENT) if devices <= FEW else WHOLE_S
+        hand_in_s = WHOLE_S
     return Rhythm(
         rest_s,
         AFTER_BEAT_S + 3 * rest_s,

@@ -33,7 +33,7 @@ app.kubernetes.io/name: karman
 {{- end -}}
 
 {{- define "karman.meta" -}}
-name: {{ include "karman.fullname" .root }}{{ with .suffix }}-{{ . }}{{ end }}
+name: {{ .name | default (include "karman.fullname" .root) }}{{ with .suffix }}-{{ . }}{{ end }}
 namespace: {{ include "karman.namespace" .root }}
 labels:
   {{- include "karman.labels" . | nindent 2 }}

@@ -1,5 +1,11 @@
 -- What the views told and nobody had measured, and what the readers' role may read.
-CREATE OR REPLACE VIEW power_1s_by_phase AS
+DO $$
+DECLARE
+    step text;
+BEGIN
+    FOREACH step IN ARRAY ARRAY['1s', '1m', '1h'] LOOP
+        EXECUTE format($view$
+CREATE OR REPLACE VIEW power_%1$s_by_phase AS
 SELECT r.time, d.name AS device, d.rack, d.feed, s.name AS stream, r.channel AS phase, r.row_count,
        sqrt(r.rms_voltage_v_sumsq / nullif(r.rms_voltage_v_count, 0)) AS rms_voltage_v,
        r.rms_voltage_v_min, r.rms_voltage_v_max,
@@ -18,58 +24,14 @@ SELECT r.time, d.name AS device, d.rack, d.feed, s.name AS stream, r.channel AS 
        CASE WHEN r.real_power_w_count = r.apparent_power_va_count
             THEN r.real_power_w_sum / nullif(r.apparent_power_va_sum, 0) END AS power_factor,
        r.power_factor_min, r.power_factor_max
-FROM power_1s r
+FROM power_%1$s r
 JOIN device d ON d.id = r.device_id
-JOIN stream s ON s.id = r.stream_id;
-COMMENT ON VIEW power_1s_by_phase IS 'Means of power_1s; of RMS quantities the root of the mean square; the power factor is that of the sums, NULL where they are not of the same cycles. _min and _max are over single cycles.';
-
-CREATE OR REPLACE VIEW power_1m_by_phase AS
-SELECT r.time, d.name AS device, d.rack, d.feed, s.name AS stream, r.channel AS phase, r.row_count,
-       sqrt(r.rms_voltage_v_sumsq / nullif(r.rms_voltage_v_count, 0)) AS rms_voltage_v,
-       r.rms_voltage_v_min, r.rms_voltage_v_max,
-       r.dc_offset_voltage_v_sum / nullif(r.dc_offset_voltage_v_count, 0) AS dc_offset_voltage_v,
-       r.dc_offset_voltage_v_min, r.dc_offset_voltage_v_max,
-       sqrt(r.rms_current_a_sumsq / nullif(r.rms_current_a_count, 0)) AS rms_current_a,
-       r.rms_current_a_min, r.rms_current_a_max,
-       r.dc_offset_current_a_sum / nullif(r.dc_offset_current_a_count, 0) AS dc_offset_current_a,
-       r.dc_offset_current_a_min, r.dc_offset_current_a_max,
-       r.real_power_w_sum / nullif(r.real_power_w_count, 0) AS real_power_w,
-       r.real_power_w_min, r.real_power_w_max,
-       r.apparent_power_va_sum / nullif(r.apparent_power_va_count, 0) AS apparent_power_va,
-       r.apparent_power_va_min, r.apparent_power_va_max,
-       r.reactive_power_var_sum / nullif(r.reactive_power_var_count, 0) AS reactive_power_var,
-       r.reactive_power_var_min, r.reactive_power_var_max,
-       CASE WHEN r.real_power_w_count = r.apparent_power_va_count
-            THEN r.real_power_w_sum / nullif(r.apparent_power_va_sum, 0) END AS power_factor,
-       r.power_factor_min, r.power_factor_max
-FROM power_1m r
-JOIN device d ON d.id = r.device_id
-JOIN stream s ON s.id = r.stream_id;
-COMMENT ON VIEW power_1m_by_phase IS 'Means of power_1m; of RMS quantities the root of the mean square; the power factor is that of the sums, NULL where they are not of the same cycles. _min and _max are over single cycles.';
-
-CREATE OR REPLACE VIEW power_1h_by_phase AS
-SELECT r.time, d.name AS device, d.rack, d.feed, s.name AS stream, r.channel AS phase, r.row_count,
-       sqrt(r.rms_voltage_v_sumsq / nullif(r.rms_voltage_v_count, 0)) AS rms_voltage_v,
-       r.rms_voltage_v_min, r.rms_voltage_v_max,
-       r.dc_offset_voltage_v_sum / nullif(r.dc_offset_voltage_v_count, 0) AS dc_offset_voltage_v,
-       r.dc_offset_voltage_v_min, r.dc_offset_voltage_v_max,
-       sqrt(r.rms_current_a_sumsq / nullif(r.rms_current_a_count, 0)) AS rms_current_a,
-       r.rms_current_a_min, r.rms_current_a_max,
-       r.dc_offset_current_a_sum / nullif(r.dc_offset_current_a_count, 0) AS dc_offset_current_a,
-       r.dc_offset_current_a_min, r.dc_offset_current_a_max,
-       r.real_power_w_sum / nullif(r.real_power_w_count, 0) AS real_power_w,
-       r.real_power_w_min, r.real_power_w_max,
-       r.apparent_power_va_sum / nullif(r.apparent_power_va_count, 0) AS apparent_power_va,
-       r.apparent_power_va_min, r.apparent_power_va_max,
-       r.reactive_power_var_sum / nullif(r.reactive_power_var_count, 0) AS reactive_power_var,
-       r.reactive_power_var_min, r.reactive_power_var_max,
-       CASE WHEN r.real_power_w_count = r.apparent_power_va_count
-            THEN r.real_power_w_sum / nullif(r.apparent_power_va_sum, 0) END AS power_factor,
-       r.power_factor_min, r.power_factor_max
-FROM power_1h r
-JOIN device d ON d.id = r.device_id
-JOIN stream s ON s.id = r.stream_id;
-COMMENT ON VIEW power_1h_by_phase IS 'Means of power_1h; of RMS quantities the root of the mean square; the power factor is that of the sums, NULL where they are not of the same cycles. _min and _max are over single cycles.';
+JOIN stream s ON s.id = r.stream_id
+$view$, step);
+        EXECUTE format('COMMENT ON VIEW power_%1$s_by_phase IS %2$L', step, format(
+            'Means of power_%s; of RMS quantities the root of the mean square; the power factor is that of the sums, NULL where they are not of the same cycles. _min and _max are over single cycles.', step));
+    END LOOP;
+END $$;
 
 -- A frame is what came in one message: by time and sequence number, as messages without a time of their own may share
 -- their arrival. Sums are of the three phases, whatever other streams there are; JSON knows no NaN.
@@ -144,24 +106,26 @@ GROUP BY f.time, f.number;
 -- there before us: who comes from there at once takes that back. Later grants are the owner's.
 DO $$
 DECLARE
-    theirs regclass;
+    ours constant text[] := ARRAY['account', 'bibimbap', 'cycle', 'cycle_by_phase', 'device', 'fleet_1s', 'gap', 'ledger',
+        'power_1h', 'power_1h_by_phase', 'power_1m', 'power_1m_by_phase', 'power_1s', 'power_1s_by_phase', 'power_rollup',
+        'setting', 'spectrum', 'stream', 'writer'];
+    one text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'karman_reader') THEN
         CREATE ROLE karman_reader NOLOGIN;
     END IF;
     GRANT USAGE ON SCHEMA public TO karman_reader;
-    GRANT SELECT ON account, bibimbap, cycle, cycle_by_phase, device, fleet_1s, gap, ledger, power_1h, power_1h_by_phase,
-        power_1m, power_1m_by_phase, power_1s, power_1s_by_phase, power_rollup, setting, spectrum, stream, writer
-        TO karman_reader;
-    FOR theirs IN
-        SELECT c.oid FROM pg_class c JOIN schema_migration m ON m.version = 3 AND m.applied > now() - interval '5 min'
+    FOREACH one IN ARRAY ours LOOP
+        EXECUTE format('GRANT SELECT ON %I TO karman_reader', one);
+    END LOOP;
+    FOR one IN
+        SELECT c.oid::regclass FROM pg_class c
+        JOIN schema_migration m ON m.version = 3 AND m.applied > now() - interval '5 min'
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p', 'f')
             AND pg_has_role(c.relowner, 'USAGE') AND has_table_privilege('karman_reader', c.oid, 'SELECT')
-            AND c.relname NOT IN ('account', 'bibimbap', 'cycle', 'cycle_by_phase', 'device', 'fleet_1s', 'gap', 'ledger',
-                'power_1h', 'power_1h_by_phase', 'power_1m', 'power_1m_by_phase', 'power_1s', 'power_1s_by_phase',
-                'power_rollup', 'setting', 'spectrum', 'stream', 'writer')
+            AND c.relname <> ALL (ours)
     LOOP
-        EXECUTE format('REVOKE SELECT ON %s FROM karman_reader', theirs);
+        EXECUTE format('REVOKE SELECT ON %s FROM karman_reader', one);
     END LOOP;
 EXCEPTION WHEN insufficient_privilege OR undefined_object THEN
     RAISE NOTICE 'the role karman_reader is not there, or is not ours to grant to: see docs/storage.md';

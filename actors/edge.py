@@ -80,7 +80,7 @@ class Edge:
     @property
     def settled(self) -> bool:
         """Whether everything offered was acknowledged."""
-        return not self.outbox.waiting
+        return self.outbox.settled
 
     def settle(self, seconds: float) -> None:
         """Wait until everything offered was acknowledged, but so long at most."""

@@ -173,12 +173,12 @@ class IngestActor:
         while True:
             arrived = self._hear(subscriber, max(0.0, min(TURN_S, next_push_s - time.monotonic())))
             now_s = time.monotonic()
-            hurried = False
+            hurried = moved = False
             if now_s >= next_turn_s:
                 next_turn_s = now_s + TURN_S
                 hurried = self._hurried(now_s, pace)
             if hurried or now_s >= next_push_s or len(self._arrivals) >= AT_ONCE:
-                next_push_s = _next_beat_s(pace.push_s, pace.after_s)
+                next_push_s, moved = _next_beat_s(pace.push_s, pace.after_s), True
                 self._take_all(now_s)
                 self._change(subscriber)
                 self._turn(now_s)
@@ -188,7 +188,9 @@ class IngestActor:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
                 if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes * HANDED_IN_AT_ONCE:
                     self._sending.cut(beat and pace.whole_seconds)  # what is too much does not wait for its second
-                self._sending.pump()
+                    moved = True
+                if moved or not self._sending.settled:
+                    self._sending.pump()
             if now_s >= next_watch_s:
                 next_watch_s = now_s + 1.0
                 watch.look()

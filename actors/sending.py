@@ -107,6 +107,11 @@ class Sending:
             edge.pump()
 
     @property
+    def settled(self) -> bool:
+        """Whether everything handed on was acknowledged."""
+        return all(edge.settled for edge in self.edges)
+
+    @property
     def fenced(self) -> bool:
         """Whether a receiver has said that another has taken our place."""
         return any(edge.fenced for edge in self.edges)

@@ -62,6 +62,7 @@ _FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED
 _UNSUBSCRIBE, _SUBSCRIBE = b"\0", b"\1"
 TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand
 _ZERO_COPY_RECV: Final = 10  # ZMQ_ZERO_COPY_RECV, for which pyzmq has no name
+_sleep = time.sleep
 _get = zmq.backend.Socket.get  # pyzmq's own layer over it serves names
 
 
@@ -138,8 +139,9 @@ class Subscriber:
 
     Args:
         addresses: by device name; the order gives the device indices.
-        rest_s: at least so long between two looks. Longer finds more messages at a time, which costs less each. A
-            connection, too, gathers for so long before it is read (`adapters/gathering.py`).
+        rest_s: at least so long between two looks, behind one that found more than one message. Longer finds more at a
+            time, which costs less each. A connection, too, gathers for so long before it is read
+            (`adapters/gathering.py`).
         keys: our own, towards devices that encrypt; without, a pair that is made for now.
     """
 
@@ -157,6 +159,7 @@ class Subscriber:
         self._by_fd: dict[int, _Link] = {}
         self._gathering = Gathering(rest_s)
         self._unfinished: dict[int, None] = {}  # descriptors of sockets that hold more than was taken, longest first
+        self._found = 0  # messages, by the last look
         self._most = len(addresses)  # at a time
         for name, address in addresses.items():
             self.connect(name, address)
@@ -206,9 +209,9 @@ class Subscriber:
         Returns:
             For each device that sent something, its messages in order.
         """
-        resting_s = min(self._rest_s, timeout_s)
+        resting_s = min(self._rest_s, timeout_s) if self._found > 1 else 0.0
         if resting_s > 0:
-            time.sleep(resting_s)
+            _sleep(resting_s)
         told = self._ready.poll(0 if self._unfinished else timeout_s - resting_s)
         ready = [*self._unfinished, *(fd for fd, _ in told if fd not in self._unfinished)]
         self._unfinished.clear()
@@ -226,6 +229,7 @@ class Subscriber:
                 link.state.silent_since_s = now_s
                 self._gathering.heard(fd, len(payloads), len(payloads[-1] or b""), now_s)
         self._gathering.let_go(now_s, busy=self._unfinished)
+        self._found = sum(len(received.payloads) for received in arrived)
         return arrived
 
     @property

@@ -71,6 +71,11 @@ class Outbox(Generic[Item]):
         return [entry.item for entry in (*self._sent, *self._unsent) if entry.number >= self._acknowledged]
 
     @property
+    def settled(self) -> bool:
+        """Whether everything taken was acknowledged."""
+        return self._acknowledged == self._next
+
+    @property
     def nbytes(self) -> int:
         """Bytes kept."""
         return self._bytes

@@ -245,6 +245,29 @@ def test_what_is_gathered_comes_many_at_a_time_and_none_is_left_behind(monkeypat
         publisher.close()
 
 
+def test_a_rest_is_taken_only_where_it_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests = []
+    monkeypatch.setattr(link, "_sleep", rests.append)
+    (endpoint,) = link.free_endpoints(1)
+    publisher = Publisher([endpoint], "t")
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")}, rest_s=0.01)
+    try:
+        assert publisher.wait_for_subscribers(10)
+        for _ in range(3):
+            publisher.send(b"alone")
+            assert len(gather(subscriber, 1)) == 1
+            subscriber.receive(0.05)
+        assert rests == []
+        for _ in range(500):
+            publisher.send(b"together")
+        assert len(gather(subscriber, 500)) == 500
+        subscriber.receive(0.05)
+        assert rests
+    finally:
+        subscriber.close()
+        publisher.close()
+
+
 def test_a_device_that_sends_seldom_does_not_gather() -> None:
     (endpoint,) = link.free_endpoints(1)
     publisher = Publisher([endpoint], "t")

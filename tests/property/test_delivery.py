@@ -89,6 +89,7 @@ class Link(RuleBasedStateMachine):
     @invariant()
     def what_waits_no_more_has_arrived(self) -> None:
         assert self.taken_up() <= {*self.outbox.waiting} | self.accepted
+        assert self.outbox.settled == (not self.outbox.waiting)
 
     def teardown(self) -> None:
         """Nothing fails any more: everything gets through, and nothing is kept for ever."""

@@ -21,7 +21,7 @@ from panels import (
     stat,
     thresholds,
 )
-from places import ABOVE, DEVICES_OF_RACK, PRESENT, RACKS, above, places
+from places import ABOVE, DEVICES_OF_RACK, ITS_DEVICES, ONLY_THIS, PRESENT, RACKS, above, of_feeds, of_racks, places
 from scope import FLEET, PER_CYCLE, SUMMARY, gaps, restarts
 from summary import IMBALANCE, LOAD
 
@@ -289,7 +289,7 @@ def _presence() -> list[Json]:
             "percentunit",
             [
                 prometheus(
-                    f"({above('karman_fleet_members_present')}) / ({above('karman_fleet_members')})",
+                    f"{above('karman_fleet_members_present')} / {above('karman_fleet_members')}",
                     "{{level}} {{name}}",
                 )
             ],
@@ -326,13 +326,26 @@ def build() -> Json:
                     places(
                         "Sites, halls and rows",
                         "The chosen places above racks, the most loaded first. Peaks are of the sum; 99.9 % of the"
-                        " cycles of the last day or two were below the next column. Click a name to look only at it.",
-                        racks=False,
+                        " cycles of the last day or two were below the next column. Against a rating they are told once"
+                        " all phases are known, or one is past 80 %. Click a name to look only at it.",
+                        above,
+                        {"level": "Level", "name": "Name"},
+                        ONLY_THIS,
+                    ),
+                    places(
+                        "Feeds",
+                        "All feeds, whatever is chosen above, with the same columns. Headroom, one feed: what it would"
+                        " have left if the other failed and it carried both.",
+                        of_feeds,
+                        {"name": "Feed"},
+                        None,
                     ),
                     places(
                         "Racks",
                         "The chosen racks, the most loaded first, with the same columns. Click a rack for its devices.",
-                        racks=True,
+                        of_racks,
+                        {"name": "Rack"},
+                        ITS_DEVICES,
                     ),
                 ],
             ),

@@ -18,6 +18,7 @@ Found = Iterator[tuple[Mapping[str, str], float]]  # labels and value of each se
 
 # What a moment does not tell.
 ONLY_PROMETHEUS: Final = {
+    "KarmanPhaseGone": "what was sent before needs the past",
     "KarmanPipelineDown": "whoever answers is not down",
     "KarmanSpoolGrowing": "a rate needs the past; KarmanDatabaseBehind holds meanwhile",
     "KarmanFramesDropped": "an increase needs the past; the balance has all drops by reason",

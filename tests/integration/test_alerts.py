@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import re
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,19 +17,10 @@ import yaml
 from pipeline.core import alerts, families
 from pipeline.core.fleet import families as fleet_families
 from pipeline.core.metrics import Part, labels
+from tests.promtool import promtool
 
 ALERTS = Path(__file__).parents[2] / "grafana" / "alerts"
 RULES, TESTS = ALERTS / "karman.rules.yaml", ALERTS / "karman.test.yaml"
-
-
-def promtool(folder: Path, *arguments: str) -> None:
-    """What it is asked holds."""
-    if shutil.which("promtool") is None:
-        if os.environ.get("KARMAN_TEST_REQUIRE_PROMETHEUS"):
-            pytest.fail("promtool is required here and not installed")
-        pytest.skip("promtool is not installed (Debian package prometheus)")
-    done = subprocess.run(["promtool", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def rules() -> list[dict[str, Any]]:

@@ -115,6 +115,25 @@ def test_coincidence_is_the_peak_of_the_sum_over_the_sum_of_peaks() -> None:
     assert figures[4].trough_w[row].tolist() == [200.0, 200.0, 200.0]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_coincidence_is_of_those_who_are_there_since_they_are(leaves: bool) -> None:
+    """The two peak at 300 W in the same cycle while both are there, and apart, at 200 W, once one has come or gone."""
+    fleet = devices(1, 3)
+    power_w = np.full((3, 60 * 9, 3), 100.0)
+    power_w[:, 150] = 300.0
+    power_w[0, 390], power_w[1, 400] = 200.0, 200.0  # in the seventh second
+    given = cycles(fleet, power_w)
+    cut_us = (START_S + 5) * 1_000_000
+    run = Run(fleet if leaves else fleet[:2])
+    run.feed(given.at(given.received_us < cut_us), rest_s=0)
+    run.carry(fleet[:2] if leaves else fleet)
+    row = run.row("rack", "r0", "B")
+    told = by_second(run.feed(given.at(given.received_us >= cut_us)))[7]
+    apart = (300 / 400) if leaves else (400 / 500)
+    assert told.coincidence[row].tolist() == pytest.approx([1.0, apart, apart], rel=1e-4)
+    assert told.peak_w[row, 2] == (900.0 if leaves else 600.0)  # what was reached stays so
+
+
 def test_a_missing_device_shows_in_the_members_and_is_never_counted_as_zero() -> None:
     """Two of forty fall silent: the sum is that of 38, says so, and the trough does not dip."""
     fleet = devices(20, 2, breaker_a=60.0)

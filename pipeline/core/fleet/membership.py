@@ -119,6 +119,12 @@ class Membership:
         """(device, stream) of each series."""
         return tuple(self._series)
 
+    def members_of(self) -> dict[Place, frozenset[Key]]:
+        """(device, phase) of the members of each place, in the order of `places`."""
+        rows, starts = self.standing.rows.tolist(), self.standing.starts.tolist()
+        bounds = zip(self.places, starts, [*starts[1:], len(rows)], strict=True) if starts else ()
+        return {place: frozenset(self.member_keys[row] for row in rows[first:end]) for place, first, end in bounds}
+
     def series(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
         """The series of each row of a batch with dictionary columns `device` and `stream`; -1 where it is none."""
         device, stream = batch.column("device"), batch.column("stream")

@@ -20,7 +20,7 @@ from pipeline.core.fleet.clocks import Clocks, fleet_delay_us
 from pipeline.core.fleet.concentrator import SLOT, Concentrator, Ints, Rows
 from pipeline.core.fleet.membership import Membership, carried, origins
 from pipeline.core.fleet.sums import Sums
-from pipeline.core.fleet.windows import NONE, Greatest
+from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest
 from pipeline.core.model import CHANNELS, Flag
 
 # Columns of a batch, beside those of `FIGURES`.
@@ -92,6 +92,7 @@ class FleetShard:
         self._peaks = Greatest(len(membership.member_keys))
         # Into the first second that is told again reach cycles of which the rows are gone.
         self._peaks_since = None if closed is None else closed + 2
+        self._alike_since = np.zeros(len(membership.places), np.int64)  # since when each has the members that it has
         self._begun = before is not None
         self.excluded = np.zeros((len(REASONS), len(membership.devices)), np.int64)
         if before is not None:
@@ -166,8 +167,8 @@ class FleetShard:
             members = sums.of_members(self.membership, cells)
             whole = (members.present > 0) & (second >= self._peaks_since)
             peaks_mw = self._peaks.push(second, np.where(whole, members.power_mw, NONE).max(axis=1, initial=NONE))
-            own_peaks_mw = np.where(peaks_mw == NONE, 0, peaks_mw)
-            part = sums.of_places(self.membership, cells, members, own_peaks_mw, self._peaks_since)
+            since = np.maximum(self._alike_since, self._peaks_since)
+            part = sums.of_places(self.membership, cells, members, self._peaks_together(second, peaks_mw), since)
             self._begun = self._begun or bool(part.covered.any())
             if self._begun:  # before the first cycle there is nothing to tell
                 found.append(part)
@@ -182,11 +183,25 @@ class FleetShard:
         self._clocks.carry(origin)
         self._shift_us = carried(self._shift_us, origin, 0)
         self.excluded = carried(self.excluded, origin, 0)
+        since = carried(self._alike_since, origins(now.places, before.places), 0)
+        who = before.members_of()
+        changed = [who.get(place) != members for place, members in now.members_of().items()]
+        self._alike_since = np.where(changed, 0 if self._grid.closed is None else self._grid.closed + 1, since)
         self.membership, self._settings = now, settings
 
     def delays_us(self) -> NDArray[np.float64]:
         """The least delay of each device, in their order; NaN where unknown."""
         return self._clocks.delays_us()
+
+    def _peaks_together(self, second: int, peaks_mw: Ints) -> Ints:
+        """The sum of the members' own peaks of each place; where others were there lately, of the time since."""
+        standing = self.membership.standing
+        together = standing.sum(np.where(peaks_mw == NONE, 0, peaks_mw))
+        for first in np.unique(self._alike_since[self._alike_since > second - WINDOWS_S[-1]]):
+            since_mw = self._peaks.since(np.full(len(peaks_mw), first))
+            mine = self._alike_since == first
+            together[mine] = standing.sum(np.where(since_mw == NONE, 0, since_mw))[mine]
+        return together
 
     def _delay_us(self, delays_us: NDArray[np.float64]) -> float:
         return fleet_delay_us(delays_us) if self._fleet_delay_us is None else self._fleet_delay_us

@@ -129,7 +129,7 @@ class FleetSummary:
         greatest = np.where(sums.present > 0, sums.power_mw, NONE).max(axis=1, initial=NONE)
         least = np.where(alike, sums.power_mw, np.iinfo(np.int64).max).min(axis=1)
         peaks = together = self._peaks.push(sums.second, greatest)
-        if (sums.peaks_since > sums.second - WINDOWS_S[-1]).any():  # nobody knows the members' peaks before that
+        if (sums.peaks_since > sums.second - WINDOWS_S[-1]).any():  # before it had others, or peaks unknown
             together = self._peaks.since(sums.peaks_since)
         peak_w, together_w, member_peaks_w = _watts(peaks), _watts(together), sums.peaks_mw / 1000
         if sums.second // self._period_s != self._period:

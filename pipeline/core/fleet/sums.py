@@ -30,8 +30,8 @@ class Sums:
     (whole, rest) with whole * ENERGY_SPLIT + rest in milliwatts times 1/slots microseconds. `covered`: time that cycles
     cover, in units of `concentrator.SLOT`, summed over members, shape (places,). `dark`: members of whose current
     something was unknown, shape (places,). `peaks_mw`: for each window the sum of the members' own peaks, shape
-    (places, windows); `peaks_since`: the second from which on they are known, shape (places,). `members`: how many
-    there are.
+    (places, windows); `peaks_since`: the second from which on they are known, and the members are these, shape
+    (places,). `members`: how many there are.
     """
 
     second: int
@@ -67,13 +67,8 @@ def of_members(membership: Membership, cells: Cells) -> Members:
     return Members(membership.members.sum(power_mw) * present, present)
 
 
-def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: Ints, peaks_since: int) -> Sums:
-    """The sums of a second.
-
-    Args:
-        peaks_mw: each member's own peak in each window, 0 where it has none, shape (members, windows).
-        peaks_since: the second from which on these are known.
-    """
+def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: Ints, peaks_since: Ints) -> Sums:
+    """The sums of a second; `peaks_mw` and `peaks_since` are told as they are."""
     standing, of_series = membership.standing, membership.members
     energy, covered = cells.energy.sum(axis=1), cells.covered.sum(axis=1)  # of a series, a second fits
     length = SLOT * cells.covered.shape[1]
@@ -95,8 +90,8 @@ def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: 
         standing.sum(of_series.sum(np.stack(np.divmod(energy, ENERGY_SPLIT), axis=1))),
         standing.sum(of_series.sum(covered) // np.maximum(sizes, 1)),
         standing.sum(dark),
-        standing.sum(peaks_mw),
-        np.full(len(membership.places), peaks_since, np.int64),
+        peaks_mw,
+        peaks_since,
     )
 
 

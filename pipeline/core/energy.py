@@ -4,6 +4,8 @@ A row adds P x dt. dt is the step of event time from the row before it where its
 else the nominal period, and the hole between them counts as gap seconds: nothing is made up for it. So a counter is
 exact at any scrape interval, and `integrated + gap` is the time that has passed.
 
+- Where a row or the one before it has no sequence number, its time tells: half to one and a half nominal periods later
+  it follows, later still there is a hole.
 - Steps count only between times of the device's own, and only up to `LONGEST_STEP_US`: a clock that was set is no
   energy.
 - A row that comes late and fills a hole adds a nominal period; the hole stays counted.
@@ -119,10 +121,12 @@ class EnergyMeter:
         timed = rows.own_time & (before_own == 1)
         step_us = rows.time_us - before_us
         late = known & (ahead < 0) & (step_us <= 0)
-        follows = known & (ahead == 1) & timed & (step_us > 0) & (step_us <= LONGEST_STEP_US)
+        nearly = (2e-6 * step_us >= period_s) & (2e-6 * step_us <= 3 * period_s)  # a nominal period
+        follows = timed & np.where(known, (ahead == 1) & (step_us > 0) & (step_us <= LONGEST_STEP_US), nearly)
         seconds = np.where(follows, step_us / 1e6, period_s)
         hole = np.where(timed, step_us / 1e6, np.maximum(ahead, 0) * period_s) - period_s
-        gap = np.where(known & (ahead != 1) & ~late, np.maximum(hole, 0.0), 0.0)
+        lacks = np.where(known, (ahead != 1) & ~late, timed & ~nearly)
+        gap = np.where(lacks, np.maximum(hole, 0.0), 0.0)
 
         measured = np.abs(rows.real_w) <= LARGEST_W  # also False for NaN
         real_j = np.where(measured, rows.real_w, 0.0).astype(np.float64) * seconds

@@ -74,10 +74,15 @@ class Meter:
         """(seconds that it lasts, seconds of the hole before it, whether it came late)."""
         period_s = 1 / NOMINAL_HZ
         before = self.newest
-        if before is None or before.sequence is None or row.sequence is None:
+        if before is None:
             return period_s, 0.0, False
-        ahead, step_us = row.sequence - before.sequence, row.time_us - before.time_us
+        step_us = row.time_us - before.time_us
         timed = row.own_time and before.own_time
+        if before.sequence is None or row.sequence is None:
+            if timed and period_s / 2 <= step_us / 1e6 <= period_s * 1.5:
+                return step_us / 1e6, 0.0, False
+            return period_s, max(0.0, step_us / 1e6 - period_s) if timed else 0.0, False
+        ahead = row.sequence - before.sequence
         if ahead == 1:
             counts = timed and 0 < step_us <= LONGEST_STEP_US
             return step_us / 1e6 if counts else period_s, 0.0, False
@@ -182,6 +187,14 @@ def test_a_restored_meter_goes_on_identically(rows: list[Row], cuts: list[int]) 
 
 contiguous = st.tuples(st.just(1), st.integers(1, LONGEST_STEP_US) | st.just(LONGEST_STEP_US))
 interrupted = st.tuples(st.sampled_from([2, 10, 5_000, 0, -1, -5_000]), st.integers(PERIOD_US, DAY_US))  # or renumbered
+
+
+def test_without_numbers_time_tells_of_holes() -> None:
+    steps_us = [PERIOD_US, PERIOD_US + 40, 10 * PERIOD_US, PERIOD_US]
+    totals = metered(arrivals([(0, None, step_us, True, 600.0, 0.0) for step_us in steps_us])).totals[0]
+    assert totals[GAP] == pytest.approx((10 * PERIOD_US) / 1e6 - 1 / NOMINAL_HZ)
+    assert totals[INTEGRATED] == pytest.approx((2 * PERIOD_US + 40) / 1e6 + 2 / NOMINAL_HZ)
+    assert totals[IMPORTED] == pytest.approx(600.0 * totals[INTEGRATED])
 
 
 @thorough

@@ -184,6 +184,12 @@ def test_secrets_stand_in_secrets_alone(values: dict[str, Any]) -> None:
     assert [word for word in words if word in rest] == []
 
 
+@pytest.mark.parametrize(("persistence", "kept"), [(True, True), (False, False)])
+def test_a_password_lives_as_long_as_the_volume_that_was_made_with_it(persistence: bool, kept: bool) -> None:
+    secret = the(render(setting("timescale/persistence/enabled", persistence)), "Secret", "-database")
+    assert (secret["metadata"].get("annotations") == {"helm.sh/resource-policy": "keep"}) is kept
+
+
 def test_given_passwords_stand_in_secrets_alone() -> None:
     objects = render(merged(setting("timescale", {"password": "hunter+2/3"})))
     rest = json.dumps([entry for entry in objects if entry["kind"] != "Secret"])

@@ -215,6 +215,28 @@ def test_size_follows_the_devices(devices: int, capacity: int, groups: set[str],
         assert math.ceil(2 * cpus(requests["cpu"])) <= cpus(limits["cpu"]) + 1
 
 
+@pytest.mark.parametrize(("devices", "group"), [(8, "store-0"), (1000, "ingest")])
+def test_a_standby_is_asked_for(devices: int, group: str) -> None:
+    values = merged(values_of("values-external.yaml"), setting("sizing/devices", devices))
+
+    def memory(given: dict[str, Any]) -> float:
+        (pod,) = [pod for pod in pods(render(given)) if (pod.group or {}).get("groupName") == group]
+        return mebibytes(pod.container["resources"]["requests"]["memory"])
+
+    alone, paired = memory(values), memory(merged(values, setting("fleet/standby", True)))
+    assert paired - alone == 2 * (8 if devices == 8 else 256)  # memoryMiPerDevice
+
+
+@pytest.mark.parametrize(
+    "given", [{"ray": {"store": {"spool": {"size": "5Gi"}}}}, {"fleet": {"storage": {"spool_bytes": "12 GiB"}}}]
+)
+def test_a_spool_larger_than_its_claim_is_refused(given: dict[str, Any]) -> None:
+    import helm_python
+
+    with pytest.raises(helm_python.HelmError, match=r"ray\.store\.spool"):
+        render(given)
+
+
 def test_a_pattern_of_devices_needs_a_size() -> None:
     import helm_python
 

@@ -80,6 +80,15 @@ limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ c
 {{- end -}}
 {{- end -}}
 
+{{/* Bytes of a size as Kubernetes or a fleet file writes it: 10Gi, 8GiB, 500M, 1048576. */}}
+{{- define "karman.bytes" -}}
+{{- $size := toString . | trimSuffix "B" -}}
+{{- $number := regexFind "^[0-9.]+" $size -}}
+{{- $units := dict "" 1 "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000
+    "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- mulf (float64 $number) (get $units (trimPrefix $number $size | trim) | default 1) | int64 -}}
+{{- end -}}
+
 {{/* The fleet file. */}}
 {{- define "karman.fleet" -}}
 {{- $file := dict
@@ -101,7 +110,11 @@ limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ c
   {{- if .existingSecret }}{{ $_ := set $curve "client_secret_file" "/etc/karman/curve/client.key_secret" }}{{ end -}}
   {{- $_ := set $file "security" (dict "curve" $curve) -}}
 {{- end -}}
-{{- mustMergeOverwrite $file (deepCopy .Values.fleet) | toYaml -}}
+{{- $file = mustMergeOverwrite $file (deepCopy .Values.fleet) -}}
+{{- if gt (include "karman.bytes" $file.storage.spool_bytes | int64) (include "karman.bytes" .Values.ray.store.spool.size | int64) -}}
+  {{- fail (printf "ray.store.spool: %v is more than the claim of %v holds; give size a quarter more than bytes" $file.storage.spool_bytes .Values.ray.store.spool.size) -}}
+{{- end -}}
+{{- toYaml $file -}}
 {{- end -}}
 
 {{/* Ports on which pods connect to devices, or to the publisher that stands for them: a JSON object {"ports": […]}. */}}

@@ -226,7 +226,8 @@ class Subscriber:
             if payloads:
                 arrived.append(Received(link.index, now_us, payloads))
                 limit -= len(payloads)
-                link.state.silent_since_s = now_s
+                if any(payload is not None for payload in payloads):
+                    link.state.silent_since_s = now_s
                 self._gathering.heard(fd, len(payloads), len(payloads[-1] or b""), now_s)
         self._gathering.let_go(now_s, busy=self._unfinished)
         self._found = sum(len(received.payloads) for received in arrived)
@@ -287,8 +288,8 @@ class Subscriber:
                 link.socket.connect(state.endpoint)
         self._gathering.review(now_s)
 
-    def probe(self, state: LinkState, seconds: float) -> bytes | None:
-        """The first frame that a device publishes under any topic, or None if it sends nothing in time.
+    def probe(self, state: LinkState, seconds: float) -> list[bytes] | None:
+        """The frames of the first message that a device publishes under any topic; None if it sends nothing in time.
 
         It has a socket of its own, and may be called in another thread.
         """
@@ -297,7 +298,7 @@ class Subscriber:
             socket.subscribe(b"")
             socket.connect(state.endpoint)
             if socket.poll(int(seconds * 1000)):
-                return socket.recv_multipart()[0]
+                return socket.recv_multipart()
         return None
 
     def _set_up(self, socket: zmq.SyncSocket, state: LinkState) -> None:

@@ -59,10 +59,10 @@ class SilenceWatch:
             if state.connections:
                 return "the connection is gone: is the device on?"
             return "no connection yet: is the address right, and the device on?"
-        frame = self._subscriber.probe(state, PROBE_S)
-        if frame is None:
+        parts = self._subscriber.probe(state, PROBE_S)
+        if parts is None:
             return "connected, but it publishes nothing under any topic"
-        seen = wire.find_topic(frame)
+        seen = wire.find_topic(parts)
         if seen is None:
             return "it publishes messages that are not ours"
         return "" if seen == state.topic else f"it publishes under topic '{seen.decode(errors='replace')}': use --topic"

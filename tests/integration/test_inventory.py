@@ -37,6 +37,15 @@ def test_what_is_configured_is_noted_and_changes(database: str) -> None:
         assert inventory.describe(connection, []) == 0
 
 
+def test_the_first_that_is_configured_is_the_first_of_all(database: str) -> None:
+    """Which the view `bibimbap` shows where nothing else is said."""
+    with psycopg.connect(database) as connection:
+        inventory.describe(connection, [A, BARE])
+        inventory.describe(connection, [BARE, Device("a-new-one", "tcp://h:3"), A])
+        names = connection.execute("SELECT name FROM device ORDER BY id").fetchall()
+    assert [name for (name,) in names] == ["r1-a", "bench", "a-new-one"]
+
+
 def test_it_is_kept_as_configured(database: str) -> None:
     configured = [(A,)]
     away = [ConnectionError("nobody knows")]

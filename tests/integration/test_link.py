@@ -149,7 +149,7 @@ def test_a_device_may_have_an_ipv6_address() -> None:
             while not probed.done():
                 publisher.send(b"six")
                 time.sleep(0.02)
-        assert probed.result() == b"tsix"
+        assert probed.result() == [b"tsix"]
     finally:
         subscriber.close()
         publisher.close()
@@ -435,33 +435,39 @@ def test_what_was_said_of_a_silence_holds_until_the_device_is_heard(monkeypatch:
 
 
 def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody there; somebody there under another topic; somebody there who says nothing."""
+    """Nobody there; somebody there under another topic, a longer one, in one part or two; somebody who says nothing."""
     monkeypatch.setattr("pipeline.adapters.silence.PROBE_S", 0.5)
-    absent, other, mute = link.free_endpoints(3)
+    absent, other, mute, longer, parted = link.free_endpoints(5)
     payload = bytes.fromhex("0a030a0178")  # one calculation named "x", nothing in it
-    with zmq.Context() as context, context.socket(zmq.PUB) as talker, context.socket(zmq.PUB) as silent:
-        talker.bind(other)
-        silent.bind(mute)
-        subscriber = link.Subscriber(
-            {"a": link.Address(absent, "t"), "b": link.Address(other, "t"), "c": link.Address(mute, "t")}
-        )
+    with ExitStack() as stack:
+        context = stack.enter_context(zmq.Context())
+        talkers = [stack.enter_context(context.socket(zmq.PUB)) for _ in range(4)]
+        for talker, endpoint in zip(talkers, (other, mute, longer, parted), strict=True):
+            talker.bind(endpoint)
+        addresses = zip("abcde", (absent, other, mute, longer, parted), strict=True)
+        subscriber = link.Subscriber({name: link.Address(endpoint, "t") for name, endpoint in addresses})
         try:
             watch = SilenceWatch(subscriber, 0.0)
             until(
-                lambda: subscriber.watch() or [s.connected for s in subscriber.states.values()] == [False, True, True]
+                lambda: subscriber.watch() or [s.connected for s in subscriber.states.values()] == [False, *4 * [True]]
             )
 
             def speak() -> bool:
-                talker.send(b"power/" + payload)
+                talkers[0].send(b"power/" + payload)
+                talkers[2].send(b"t-fast" + payload)
+                talkers[3].send_multipart([b"power", payload])
+                subscriber.receive(0.01)
                 watch.look()
-                return len(watch.notices) == 3
+                return len(watch.notices) == 5
 
             until(speak)
             speak()
         finally:
             subscriber.close()
     said = {notice[0]: notice for notice in watch.notices}
-    assert len(watch.notices) == 3
+    assert len(watch.notices) == 5
     assert "no connection yet" in said["a"]
     assert "under topic 'power/': use --topic" in said["b"]
     assert "publishes nothing" in said["c"]
+    assert "under topic 't-fast': use --topic" in said["d"]
+    assert "under topic 'power': use --topic" in said["e"]

@@ -29,6 +29,12 @@ MESSAGES = (
         ([b"", GOOD], b"", GOOD),
         ([b"power", GOOD], b"", GOOD),  # without a topic every topic is ours
         ([b"power-2", GOOD], b"power", None),
+        ([b"power-2" + GOOD], b"power", None),
+        ([b"power-fast" + GOOD], b"power", None),  # "-fast" is a field of five bytes to protobuf
+        ([b"power" + GOOD], b"", None),
+        ([b"power\x78\x01" + GOOD], b"power", b"\x78\x01" + GOOD),  # a field that we do not know is no text
+        ([b"power\xff" + GOOD], b"power", b"\xff" + GOOD),
+        ([b"power-2"], b"power", b"-2"),
         ([b"power", GOOD, b""], b"power", None),
     ],
 )

@@ -179,13 +179,15 @@ def test_what_stands_behind_a_topic_and_cannot_be_used_belongs_to_a_longer_topic
 
 @pytest.mark.parametrize("topic", [b"", b"cycle-aligned", "Zähler".encode(), b"a\nb\n\n", b"x" * 255])
 def test_find_topic(topic: bytes) -> None:
-    assert wire.find_topic(topic + GOOD + FFT) == topic
-    assert wire.find_topic(topic) is None
-    assert wire.find_topic(topic + b"\x0a\xff") is None
+    assert wire.find_topic([topic + GOOD + FFT]) == topic
+    assert wire.find_topic([topic, GOOD + FFT]) == topic
+    assert wire.find_topic([topic]) is None
+    assert wire.find_topic([topic, b"\x0a\xff"]) is None
+    assert wire.find_topic([topic + b"\x0a\xff"]) is None
 
 
 def test_find_topic_looks_only_so_far() -> None:
-    assert wire.find_topic(b"x" * 256 + GOOD) is None
+    assert wire.find_topic([b"x" * 256 + GOOD]) is None
 
 
 def to_encode(*rows: Row) -> pa.RecordBatch:

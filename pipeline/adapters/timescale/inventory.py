@@ -25,8 +25,10 @@ _LABELS: Final = ("row", "hall", "site", "node")  # among the labels; what other
 _DESCRIBE: Final = """
 INSERT INTO device AS known (name, rack, feed, labels)
 SELECT name, nullif(rack, ''), nullif(feed, ''), labels::jsonb
-FROM unnest(%(names)s::text[], %(racks)s::text[], %(feeds)s::text[], %(labels)s::text[]) told (name, rack, feed, labels)
-ORDER BY name
+FROM unnest(%(names)s::text[], %(racks)s::text[], %(feeds)s::text[], %(labels)s::text[])
+    WITH ORDINALITY told (name, rack, feed, labels, place)
+-- The first device that is configured is the first in the table; later on by name as others do, who could wait for us.
+ORDER BY CASE WHEN NOT EXISTS (SELECT FROM device) THEN place END, name
 ON CONFLICT (name) DO UPDATE
 SET rack = EXCLUDED.rack, feed = EXCLUDED.feed, labels = known.labels - %(own)s::text[] || EXCLUDED.labels
 WHERE (known.rack, known.feed, known.labels)
@@ -77,7 +79,8 @@ class Inventory:
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._closing.wait(self._look_s):
+        closing = False
+        while not closing:
             try:
                 devices = self._devices()
                 if devices != self._noted:
@@ -88,3 +91,4 @@ class Inventory:
                 log.info("where the devices stand was not noted: %s", error)
             except Exception:  # of whoever was asked for the devices
                 log.exception("where the devices stand is noted later")
+            closing = self._closing.wait(self._look_s)

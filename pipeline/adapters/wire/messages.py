@@ -5,25 +5,29 @@ Must not know: sockets.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from pipeline.adapters.wire.schema import MESSAGE
+from pipeline.core.framing import LONGEST_TOPIC
 
-_LONGEST_TOPIC: Final = 256  # bytes searched for the start of a payload behind an unknown topic
+
+def find_topic(parts: Sequence[bytes]) -> bytes | None:
+    """The topic of a message of one part, where it stands in front of the payload, or two; None where no payload is."""
+    if len(parts) == 2 and _is_payload(parts[1]):
+        return parts[0]
+    frame = parts[0]
+    starts = (start for start in range(min(len(frame), LONGEST_TOPIC)) if frame[start] == 0x0A)
+    return next((frame[:start] for start in starts if _is_payload(frame[start:])), None)
 
 
-def find_topic(frame: bytes) -> bytes | None:
-    """The topic in front of the payload in a single-part `frame`; None where no payload is found."""
-    for start in range(min(len(frame), _LONGEST_TOPIC)):
-        if frame[start] == 0x0A:
-            try:
-                if MESSAGE.FromString(frame[start:]).calculations:
-                    return frame[:start]
-            except DecodeError:
-                continue
-    return None
+def _is_payload(data: bytes) -> bool:
+    try:
+        return bool(MESSAGE.FromString(data).calculations)
+    except DecodeError:
+        return False
 
 
 def by_attributes(payload: bytes) -> list[tuple[Any, ...]]:

@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.adapters import wire
 from pipeline.adapters.publisher import Publisher
@@ -38,16 +39,18 @@ class Frames:
     Sequence numbers continue over the end; times come from the pace.
 
     Args:
-        mirror: copy channel a into an absent channel b, for consumers that need both (the original's).
+        mirror: copy channel a where a row has no channel b, for consumers that need both (the original's).
         begin: where in a run this recording begins; by default it is the first, with sequence numbers of its own.
     """
 
     def __init__(self, recording: Recording, mirror: bool, begin: Begin | None = None) -> None:
         cycles = recording.cycles
         columns = {name: cycles.column(name) for name in ("stream", *VALUE_COLUMNS)}
-        b_columns = value_columns("b")
-        if mirror and all(columns[name].null_count == len(columns[name]) for name in b_columns):
-            columns |= {name: columns[a_name] for name, a_name in zip(b_columns, value_columns("a"), strict=True)}
+        if mirror:
+            b_columns = value_columns("b")
+            absent = np.all([columns[name].is_null() for name in b_columns], axis=0)
+            for name, a_name in zip(b_columns, value_columns("a"), strict=True):
+                columns[name] = pc.if_else(absent, columns[a_name], columns[name])
         self._columns = columns
         self._sequence = cycles.column("sequence").to_numpy()
         self._frame = cycles.column("frame").to_numpy()

@@ -14,10 +14,19 @@ MOST_PLACES = 12
 MOST_ALERTS = 20
 _TOLD = ("device", "stream", "phase", "level", "name", "actor", "receiver")  # labels that say of what an alert is
 CLOCK_S = 0.02  # more than a cycle
+LONGEST_STREAM = 16  # letters
+BEYOND = 1e7  # no figure of a device has so many digits
 
 
 def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
-    return "-" if value is None else f"{value / scale:,.{digits}f}"
+    if value is None:
+        return "-"
+    return f"{value / scale:,.{digits}f}" if abs(value / scale) < BEYOND else f"{value / scale:.3g}"
+
+
+def _name(said: str, **looks: str) -> Text:
+    """What a device says of itself, on one line."""
+    return Text("".join(letter if letter.isprintable() else "�" for letter in said), **looks)
 
 
 def _sign(device: Mapping[str, Any]) -> Text:
@@ -29,8 +38,8 @@ def _sign(device: Mapping[str, Any]) -> Text:
 def device_table(document: Mapping[str, Any]) -> Table:
     """Every device's streams: kW, V, A, power factor, rate, lag, missing."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("device", "phase"):
-        table.add_column(title, no_wrap=True)
+    table.add_column("device", overflow="fold")  # a long name takes more lines, and no figure its room
+    table.add_column("phase", no_wrap=True, max_width=LONGEST_STREAM)
     for title in ("kW", "V", "A", "PF", "msg/s", "lag ms", "missing"):
         table.add_column(title, justify="right", no_wrap=True)
     devices = document["devices"]
@@ -51,7 +60,7 @@ def device_table(document: Mapping[str, Any]) -> Table:
             for channel, figures in sorted(channels.items()):
                 table.add_row(
                     "",
-                    Text(f"  {stream.rpartition('/')[2]} {channel}", style="dim"),
+                    _name(f"  {stream.rpartition('/')[2]} {channel}", style="dim"),
                     _figure(figures["real_power_w"], 3, 1000),
                     _figure(figures["rms_voltage_v"], 2),
                     _figure(figures["rms_current_a"], 2),
@@ -73,7 +82,7 @@ def fleet_table(document: Mapping[str, Any]) -> Table | None:
         return None
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("together", ""):
-        table.add_column(title, no_wrap=True)
+        table.add_column(title, overflow="fold")
     for title in ("devices", "kW", "15 min peak", "coincidence", "headroom A"):
         table.add_column(title, justify="right", no_wrap=True)
     for level, name, figures in rows[:MOST_PLACES]:

@@ -64,9 +64,9 @@ def document(seen: Observation) -> dict[str, Any]:
             if summary.received_us.get(device):
                 lag_s[device] = (summary.received_us[device] - newest_us) / 1e6
         for device, values in zip(summary.total_devices, summary.totals.mean, strict=True):
-            totals.setdefault(device, {})[summary.channel] = {
-                column: _known(value) for column, value in zip(_TOTAL_COLUMNS, values, strict=True)
-            }
+            total = {column: _known(value) for column, value in zip(_TOTAL_COLUMNS, values, strict=True)}
+            if any(value is not None for value in total.values()):  # else it does not send this channel
+                totals.setdefault(device, {})[summary.channel] = total
     offsets = offsets_s(seen.fleet) if seen.fleet else {}
     devices = {}
     for name, state in seen.devices.items():

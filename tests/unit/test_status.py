@@ -72,6 +72,25 @@ def test_the_table_tells_who_fell_silent_from_who_was_not_heard_yet() -> None:
     assert "total" in lines["pdu1"]
 
 
+def test_neither_a_long_name_nor_an_absurd_value_hides_a_figure() -> None:
+    states = {"a-rather-long-name-of-a-device-in-a-rack-of-a-hall": STATE, "wild": STATE}
+    values = {name: [120.0, NAN, 8.0, 0.0, 3.4e38 if name == "wild" else 900.0, *VALUES[5:]] for name in states}
+    told = summary("a", values)
+    told = replace(told, stream_keys=tuple((name, stream + "\n") for name, stream in told.stream_keys))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(device_table(document(replace(SEEN, devices=states, summaries=(told,)))))
+    shown = console.export_text()
+    assert "…" not in shown
+    assert shown.count("0.900") == len(STREAMS)
+    assert shown.count("3.4e+35") == len(STREAMS)
+    assert shown.count("karman1� a") == 2
+
+
+def test_a_channel_that_a_device_does_not_send_has_no_total() -> None:
+    told = (summary("a", {"pdu1": [NAN] * 8}), summary("b", {"pdu1": VALUES}))
+    assert list(document(replace(SEEN, summaries=told))["devices"]["pdu1"]["three_phase"]) == ["b"]
+
+
 def test_devices_are_those_of_the_ingests() -> None:
     assert list(document(SEEN)["devices"]) == ["pdu1", "ended", "never", "unknown"]
 

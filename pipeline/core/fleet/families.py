@@ -83,20 +83,21 @@ UTILISATION: Final = gauge(
     "karman_fleet_breaker_utilisation_ratio",
     "ratio",
     _PLACE,
-    "Current over rating; none while a member is missing.",
+    "Current over rating; while a member is missing only where the others load it to 80 % already.",
 )
 HEADROOM: Final = gauge(
     "karman_fleet_breaker_headroom_amperes",
     "amperes",
     _PLACE,
-    "80 % of the rating, the continuous limit, less the current; none while a member is missing.",
+    "80 % of the rating, the continuous limit, less the current; while a member is missing only where that leaves"
+    " nothing.",
 )
 REDUNDANCY: Final = gauge(
     "karman_fleet_redundancy_headroom_amperes",
     "amperes",
     _PLACE,
     "80 % of the rating of the lesser of two feeds, less the current of both: what it would have left if the other"
-    " failed; none while a member is missing.",
+    " failed; while a member is missing only where the others load the place to 80 % already.",
 )
 DELAY: Final = gauge(
     "karman_fleet_delay_seconds", "seconds", (), "How far the newest second of the sums is behind the present."

@@ -133,9 +133,10 @@ def _own_process_group() -> Iterator[None]:
         try:
             yield
         finally:
-            if ours:
-                os.setpgid(0, ours)
             leader.kill()
+            if ours:
+                with contextlib.suppress(OSError):  # all others of it have gone, as a script has that started us
+                    os.setpgid(0, ours)
 
 
 def join(config: PipelineConfig) -> Joined:

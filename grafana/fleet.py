@@ -29,12 +29,12 @@ _SHOWN: Final = 10  # of hundreds of racks, those that matter most
 _POINTS: Final = 1000
 _CONTINUOUS: Final = thresholds("green", (0.60, "yellow"), (0.80, "red"))
 _SITE: Final = choice("site", "Site", PROMETHEUS, "label_values(karman_device_info, site)", all_value=".*")
-_HALL: Final = choice(
-    "hall", "Hall", PROMETHEUS, 'label_values(karman_device_info{site=~"$site"}, hall)', all_value=".*"
-)
-_ROW: Final = choice("row", "Row", PROMETHEUS, 'label_values(karman_device_info{hall=~"$hall"}, row)', all_value=".*")
+_HALL: Final = choice("hall", "Hall", PROMETHEUS, 'label_values(karman_device_info{site=~"$site"}, hall)')
+_ROW: Final = choice(
+    "row", "Row", PROMETHEUS, 'label_values(karman_device_info{site=~"$site", hall=~"|$hall"}, row)'
+)  # the empty word: what has no hall, or no row, is in none
 _RACK: Final = choice(
-    "rack", "Rack", PROMETHEUS, 'label_values(karman_device_info{site=~"$site", hall=~"$hall", row=~"$row"}, rack)'
+    "rack", "Rack", PROMETHEUS, 'label_values(karman_device_info{site=~"$site", hall=~"|$hall", row=~"|$row"}, rack)'
 )
 _DEVICE: Final = choice("device", "Device", PROMETHEUS, 'label_values(karman_device_info{rack=~"$rack"}, device)')
 

@@ -324,8 +324,8 @@ def _work() -> list[Json]:
     )
     restarted = graph(
         "Restarts of actors",
-        "Restarts in this time range so far. One is no harm: nothing stored is lost, and the gap is recorded. One that"
-        " grows is an actor that cannot run; see its log below Ray's session folder.",
+        "Restarts since the pipeline was started. One is no harm: nothing stored is lost, and the gap is recorded."
+        " One that grows is an actor that cannot run; see its log below Ray's session folder.",
         "none",
         [prometheus("karman_actor_restarts_total", "{{actor}}")],
         defaults={"decimals": 0, "min": 0},

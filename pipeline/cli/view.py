@@ -24,9 +24,9 @@ def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
     return f"{value / scale:,.{digits}f}" if abs(value / scale) < BEYOND else f"{value / scale:.3g}"
 
 
-def _name(said: str, **looks: str) -> Text:
+def _name(said: str, style: str) -> Text:
     """What a device says of itself, on one line."""
-    return Text("".join(letter if letter.isprintable() else "�" for letter in said), **looks)
+    return Text("".join(letter if letter.isprintable() else "�" for letter in said), style)
 
 
 def _sign(device: Mapping[str, Any]) -> Text:

@@ -149,7 +149,7 @@ def _place_load_high(samples: Samples) -> Found:
 def _redundancy_lost(samples: Samples) -> Found:
     for level in ("rack", "feed"):
         headroom = samples.of("karman_fleet_redundancy_headroom_amperes", level=level)
-        yield from ((of, value) for of, value in headroom if value < 0)
+        yield from ((of, -value) for of, value in headroom if value < 0)
 
 
 def _members_missing(samples: Samples) -> Found:

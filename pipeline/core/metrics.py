@@ -97,7 +97,8 @@ def collect(snapshot: Snapshot) -> Iterator[tuple[Family, list[Part]]]:
     makers = _Samples(snapshot).all()
     for family in known.ALL:
         wanted = snapshot.settings.compatible if family in known.COMPATIBLE else True
-        if wanted and any(fnmatchcase(family.name, pattern) for pattern in snapshot.settings.families):
+        chosen = any(fnmatchcase(family.name, pattern) for pattern in snapshot.settings.families)
+        if wanted and (chosen or family is known.BUILD_INFO):  # by which one knows that the pipeline is there
             yield family, makers.get(family, [])
 
 

@@ -5,6 +5,7 @@ Must not know: HTTP, terminals.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -56,13 +57,11 @@ def document(seen: Observation) -> dict[str, Any]:
     totals: dict[str, dict[str, dict[str, float | None]]] = {}
     lag_s: dict[str, float] = {}
     for summary in seen.summaries:
-        for (device, stream), values, newest_us in zip(
-            summary.stream_keys, summary.streams.mean, summary.streams.window.newest_us.tolist(), strict=True
-        ):
+        for (device, stream), values in zip(summary.stream_keys, summary.streams.mean, strict=True):
             figures = {q.column: _known(value) for q, value in zip(QUANTITIES, values, strict=True) if q.name in _SHOWN}
             phases.setdefault(device, {}).setdefault(stream, {})[summary.channel] = figures
-            if summary.received_us.get(device):
-                lag_s[device] = (summary.received_us[device] - newest_us) / 1e6
+        for device, delay_us in summary.delay_us.items():
+            lag_s[device] = max(delay_us / 1e6, lag_s.get(device, -math.inf))
         for device, values in zip(summary.total_devices, summary.totals.mean, strict=True):
             total = {column: _known(value) for column, value in zip(_TOTAL_COLUMNS, values, strict=True)}
             if any(value is not None for value in total.values()):  # else it does not send this channel

@@ -327,6 +327,18 @@ def test_imbalance_and_ratings() -> None:
     assert np.isnan(told.current_a[run.row("rack", "r0")])  # currents of three phases make no one current
 
 
+def test_what_is_given_back_is_counted_apart() -> None:
+    """A second at 900 W, two at -450.5 W, and one at 900 W again; of a phase."""
+    fleet = devices(1, 1)
+    power_w = np.repeat([900.0, -450.5, -450.5, 900.0], 60)
+    told = by_second(Run(fleet).feed(cycles(fleet, np.tile(power_w[None, :, None], (1, 1, 3)))))
+    row = Run(fleet).row("rack", "r0", "B")
+    # A cycle lasts to the start of its successor, a whole microsecond: those of a second may end one later.
+    totals = np.array([told[second].total_energy_j[row] for second in range(4)])
+    assert totals == pytest.approx(np.array([[900, 0], [900, 450.5], [900, 901], [1800, 901]]), rel=1e-4)
+    assert [told[second].energy_j[row] for second in range(4)] == pytest.approx([900, -450.5, -450.5, 900], rel=1e-4)
+
+
 def test_the_current_of_a_second_is_the_root_of_the_mean_square() -> None:
     """Half of each second 8 A, half 32 A: that heats as 23.3 A do, not as 20."""
     fleet = devices(1, 2, breaker_a=40.0)

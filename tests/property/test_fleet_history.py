@@ -151,7 +151,7 @@ def test_devices_come_and_go_and_the_others_notice_nothing(racks: tuple[int, int
 
 def test_totals_of_another_grid_are_not_gone_on_from() -> None:
     totals = Totals(
-        (), 0, 50, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32), Records.none(), Records.none()
+        (), 0, 50, np.zeros((0, 2, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32), Records.none(), Records.none()
     )
     with pytest.raises(ValueError, match="50 slots"):
         FleetSummary((), 60, Ratings.of((), (), ()), 60, totals)
@@ -165,10 +165,10 @@ def test_bytes_that_are_no_totals(data: bytes) -> None:
 
 def test_totals_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     totals = Totals(
-        (), 0, 60, np.zeros((0, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32), Records.none(), Records.none()
+        (), 0, 60, np.zeros((0, 2, 2), np.int64), 0, np.zeros((2, 0, BUCKETS), np.int32), Records.none(), Records.none()
     )
-    monkeypatch.setattr(checkpoint, "VERSION", 3)
+    monkeypatch.setattr(checkpoint, "VERSION", 4)
     data = checkpoint.to_bytes(Kept(totals))
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="version 3, this program reads 2"):
+    with pytest.raises(ValueError, match="version 4, this program reads 3"):
         checkpoint.from_bytes(data)

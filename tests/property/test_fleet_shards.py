@@ -206,13 +206,13 @@ def test_a_shard_that_is_away_is_waited_for_then_missing_and_never_counted_as_ze
         [gone.power_w[mine], gone.current_a[several.row("rack", "r0", "A")], gone.coincidence[site, 0]]
     ).all()
     assert (gone.trough_w[site] == [12_000.0, 24_000.0, 24_000.0]).all(), "and is no dip"
-    assert gone.total_energy_j[mine] == figures[9].total_energy_j[mine] > 0
+    assert gone.total_energy_j[mine, 0] == figures[9].total_energy_j[mine, 0] > 0
     missed_s = several.combiner.missed_s
     assert 5 <= missed_s[lost] < 12
     assert missed_s[1 - lost] == 0
     back = figures[20]
     assert (back.present[site], back.power_w[site], back.coincidence[site, 0]) == (8, 24_000.0, 1.0)
-    assert (np.diff([each.total_energy_j[site] for each in several.figures[:24]]) > 0).all()
+    assert (np.diff([each.total_energy_j[site, 0] for each in several.figures[:24]]) > 0).all()
 
 
 def test_a_shard_whose_devices_never_were_heard_holds_nobody_up_for_long() -> None:

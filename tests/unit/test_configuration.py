@@ -81,6 +81,16 @@ def test_defaults_of_a_file_that_says_nothing_are_those_of_the_command_line(tmp_
     assert config.devices[0].channels == ("a",)
 
 
+def test_sums_that_would_hold_nothing_are_refused(tmp_path: Path) -> None:
+    assert loaded(tmp_path, ONE + "fleet: {wait_s: 50, flush_s: 49}\n").fleet_settings is not None
+    assert complaints(tmp_path, ONE + "fleet:\n  wait_s: 1m\n") == [
+        "fleet.yaml:3: fleet.wait_s: the sums wait 50 s at most"
+    ]
+    assert complaints(tmp_path, ONE + "fleet:\n  flush_s: 3\n") == [
+        "fleet.yaml:3: fleet.flush_s: what is handed on only every 3 s is late where the sums wait 1 s"
+    ]
+
+
 def test_times_and_sizes_may_be_written_as_people_do(tmp_path: Path) -> None:
     text = ONE + "storage: {keep_cycles_s: 2.5h, keep_1s_s: 90, chunk_s: 15m, spool_bytes: 512MiB}\nwindow_s: 2\n"
     config = loaded(tmp_path, text)

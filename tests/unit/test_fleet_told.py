@@ -90,7 +90,7 @@ def test_gauges_go_when_nothing_new_is_told_and_counters_stay(age_us: int, gauge
     fleet = {name for name in shown if name.startswith(("karman_fleet", "karman_device_clock"))}
     staying = {
         families.RATING.name,
-        families.ENERGY.name,
+        *(family.name for family in families.ENERGY),
         families.DELAY.name,
         families.EXCLUDED.name,
         families.UNWRITTEN.name,

@@ -199,14 +199,14 @@ def test_what_an_aggregator_said_long_ago_is_not_shown_as_new() -> None:
     [
         (Metrics(), set(families.ALL)),
         (Metrics(compatible=False), set(families.ALL) - set(families.COMPATIBLE)),
-        (Metrics(families=("karman_*energy*",)), {*families.ENERGY, fleet.ENERGY}),
+        (Metrics(families=("karman_*energy*",)), {*families.ENERGY, *fleet.ENERGY, families.BUILD_INFO}),
         (
             Metrics(families=("karman_build_info", "real_power_pea?", "karman_build_*")),
             {families.BUILD_INFO, families.COMPATIBLE_STREAMS["peak"][5][0]},
         ),
-        (Metrics(compatible=False, families=("real_power_*",)), set()),
-        (Metrics(families=("KARMAN_*",)), set()),
-        (Metrics(families=()), set()),
+        (Metrics(compatible=False, families=("real_power_*",)), {families.BUILD_INFO}),
+        (Metrics(families=("KARMAN_*",)), {families.BUILD_INFO}),
+        (Metrics(families=()), {families.BUILD_INFO}),
     ],
 )
 def test_the_settings_choose(settings: Metrics, chosen: set[families.Family]) -> None:

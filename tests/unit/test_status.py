@@ -14,7 +14,7 @@ from pipeline.cli.view import device_table
 from pipeline.core.balance import Balance
 from pipeline.core.model import STREAMS, Tally
 from pipeline.core.status import DeviceState, Observation, document
-from tests.unit.summaries import NOW_US, summary
+from tests.unit.summaries import NOW_US, summary, summary_of
 
 NAN, INFINITE = float("nan"), float("inf")
 VALUES = [120.0, NAN, 8.0, 0.0, 900.0, 960.0, -12.0, 0.9375]
@@ -84,6 +84,15 @@ def test_neither_a_long_name_nor_an_absurd_value_hides_a_figure() -> None:
     assert shown.count("0.900") == len(STREAMS)
     assert shown.count("3.4e+35") == len(STREAMS)
     assert shown.count("karman1� a") == 2
+
+
+def test_a_stream_that_ended_makes_nobody_late() -> None:
+    rows = [
+        {"time": at_us, "received": at_us + 20_000, "device": "pdu1", "stream": stream, "message": number}
+        for number, (stream, at_us) in enumerate([(STREAMS[2], NOW_US - 60_000_000), (STREAMS[0], NOW_US - 25_000)])
+    ]
+    told = (summary_of(rows),)
+    assert document(replace(SEEN, summaries=told))["devices"]["pdu1"]["lag_s"] == 0.02
 
 
 def test_a_channel_that_a_device_does_not_send_has_no_total() -> None:

@@ -21,6 +21,7 @@ from pipeline.adapters.secrets import read_secret, read_token
 from pipeline.core import config as core
 from pipeline.core.config import PipelineConfig
 from pipeline.core.errors import InputError
+from pipeline.core.fleet.shard import LONGEST_WAIT_S
 
 T = TypeVar("T")
 
@@ -78,6 +79,7 @@ class _Reading:
         self.wrong += [] if self.wrong else wrong  # without all devices, much would seem to be unknown
         curve = whole.security.curve
         self.wrong += devices.in_the_clear(entries) if curve.require else []
+        self.wrong += _waits(top, settings(core.Fleet, whole.fleet))
         place = ("security", "curve", "client_secret_file")
         self._secret(top, place, curve.client_secret_file, read_pair)  # ingests read it themselves; here it is checked
         token = self._secret(top, ("http", "token_file"), whole.http.token_file, read_token)
@@ -165,3 +167,14 @@ class _Reading:
                 at(top, ("database", "dsn_env"), f"the environment variable {database.dsn_env} is not set")
             )
         return environ.get(database.dsn_env)
+
+
+def _waits(top: Source, fleet: core.Fleet) -> list[str]:
+    """What is wrong with how long the sums wait."""
+    wrong = []
+    if fleet.wait_s > LONGEST_WAIT_S:
+        wrong.append(at(top, ("fleet", "wait_s"), f"the sums wait {LONGEST_WAIT_S:g} s at most"))
+    if fleet.flush_s >= fleet.wait_s:
+        said = f"what is handed on only every {fleet.flush_s:g} s is late where the sums wait {fleet.wait_s:g} s"
+        wrong.append(at(top, ("fleet", "flush_s"), said))
+    return wrong

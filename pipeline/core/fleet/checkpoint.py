@@ -19,7 +19,7 @@ from pipeline.core.fleet.shard import ShardState
 from pipeline.core.fleet.summary import Totals
 from pipeline.core.fleet.windows import Records
 
-VERSION: Final = 2
+VERSION: Final = 3
 _WINDOWS: Final = ("peaks", "troughs")
 
 Counted = dict[str, tuple[int, int]]  # by producer: epoch, and the number from which on rows were not taken yet

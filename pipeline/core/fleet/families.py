@@ -61,8 +61,20 @@ QUANTILE: Final = tuple(
     )
     for name, percent in zip(QUANTILES, ("50", "95", "99", "99.9"), strict=True)
 )
-ENERGY: Final = counter(
-    "karman_fleet_energy_joules", "joules", _PLACE, "Real energy of the members' cycles; nothing is made up for gaps."
+ENERGY: Final = (  # in the order of the columns of `Figures.total_energy_j`
+    counter(
+        "karman_fleet_energy_joules",
+        "joules",
+        _PLACE,
+        "Real energy of the members' cycles, of the seconds in which they took more than they gave back together;"
+        " nothing is made up for gaps.",
+    ),
+    counter(
+        "karman_fleet_exported_energy_joules",
+        "joules",
+        _PLACE,
+        "The same of the seconds in which they gave back more than they took.",
+    ),
 )
 CURRENT: Final = gauge(
     "karman_fleet_current_amperes", "amperes", _PLACE, "Sum of the members' RMS currents of a second in a phase."
@@ -128,6 +140,6 @@ CLOCK_OFFSET: Final = gauge(
 )
 FLEET: Final = (
     *(MEMBERS, PRESENT, COVERAGE, POWER, *PEAK, *TROUGH, *COINCIDENCE),
-    *(*QUANTILE, ENERGY, CURRENT, IMBALANCE, RATING, UTILISATION, HEADROOM, REDUNDANCY),
+    *(*QUANTILE, *ENERGY, CURRENT, IMBALANCE, RATING, UTILISATION, HEADROOM, REDUNDANCY),
     *(DELAY, EXCLUDED, UNWRITTEN, MISSED, CLOCK_OFFSET),
 )

@@ -29,6 +29,7 @@ FIGURES: Final = tuple(f"{channel}_{name}" for channel in CHANNELS for name in (
 LARGEST_A: Final = 1e5  # beyond it, as beyond `LARGEST_W`, whole numbers would overflow
 MOST_SLOTS: Final = 1000  # of a second, for replays that run fast; several cycles then share a slot
 AHEAD_US: Final = 3_000_000  # a clock so far ahead of the others' is wrong; its rows would be kept for long
+LONGEST_WAIT_S: Final = 50.0  # with which fewer seconds are open
 OPEN_S: Final = 60  # seconds that may be open: a receiver that stalled for so long has lost them anyway
 
 LATE: Final = "late"  # its second was told already

@@ -28,7 +28,8 @@ from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest, LeastOfMost, 
 class Figures:
     """One second of all places; NaN is unknown. Shape (places,) or (places, windows).
 
-    `energy_j` is that of the second, `total_energy_j` that since the beginning. `trough_w` and `coincidence` as
+    `energy_j` is that of the second, `total_energy_j` those since the beginning, shape (places, 2): imported, of the
+    seconds in which a place took more than it gave back, and exported, of the others. `trough_w` and `coincidence` as
     `peak_w` are of the windows `windows.WINDOWS_S`. `redundancy_a`: what one of two feeds would have left if the other
     failed.
     """
@@ -54,9 +55,9 @@ class Figures:
 class Totals:
     """What of a fleet must outlive its process.
 
-    `energy`: whole joules, and the rest in units of 1e-9/slots J, shape (places, 2). `counts`: the histograms of the
-    running period and of the one before, shape (2, places, buckets); `period`: the number of the running one. `peaks`
-    and `troughs`: of the windows.
+    `energy`: whole joules, and the rest in units of 1e-9/slots J, imported and exported, shape (places, 2, 2).
+    `counts`: the histograms of the running period and of the one before, shape (2, places, buckets); `period`: the
+    number of the running one. `peaks` and `troughs`: of the windows.
     """
 
     places: tuple[Place, ...]
@@ -106,7 +107,7 @@ class FleetSummary:
         self.places, self.ratings = tuple(places), ratings
         self._peaks = Greatest(rows)
         self._troughs = LeastOfMost(rows)
-        self._energy = np.zeros((rows, 2), np.int64)
+        self._energy = np.zeros((rows, 2, 2), np.int64)
         self._histograms = (Histograms(rows), Histograms(rows))  # of the running period, and of the one before
         self._together = np.array([place.phase == ALL for place in places], bool)  # phases make no one current
         row: dict[tuple[str, str, str], int] = {place: index for index, place in enumerate(places)}
@@ -156,7 +157,7 @@ class FleetSummary:
             CONTINUOUS * self.ratings.whole_a - whole_a,
             self.ratings.redundancy_a(whole_a),
             self._add_energy(sums.energy),
-            self._energy[:, 0] + self._energy[:, 1] / (1e9 * self._slots),
+            self._energy[:, :, 0] + self._energy[:, :, 1] / (1e9 * self._slots),
         )
 
     def quantiles_w(self) -> Floats:
@@ -173,9 +174,14 @@ class FleetSummary:
         """Add a second's energy to the totals; answers it in joules."""
         per_joule = 1_000_000_000 * self._slots
         joules, left = np.divmod(energy[:, 0], per_joule // ENERGY_SPLIT)
-        rest = left * ENERGY_SPLIT + energy[:, 1]
-        carried, self._energy[:, 1] = np.divmod(self._energy[:, 1] + rest, per_joule)
-        self._energy[:, 0] += joules + carried
+        more, rest = np.divmod(left * ENERGY_SPLIT + energy[:, 1], per_joule)
+        joules += more
+        exported = joules < 0
+        imported_j = np.stack([joules, rest], axis=1) * ~exported[:, None]
+        exported_j = np.stack([-joules - (rest > 0), -rest % per_joule], axis=1) * exported[:, None]
+        self._energy += np.stack([imported_j, exported_j], axis=1)
+        carried, self._energy[:, :, 1] = np.divmod(self._energy[:, :, 1], per_joule)
+        self._energy[:, :, 0] += carried
         return joules + rest / per_joule
 
     def _imbalance(self, current_a: Floats, present: Ints) -> Floats:

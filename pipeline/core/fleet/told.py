@@ -68,7 +68,8 @@ def samples(told: Told, now_us: int) -> Iterator[Sample]:
         offsets = tuple((device,) for device in told.devices)
         yield families.CLOCK_OFFSET, offsets, told.offsets_us / 1e6
     yield families.RATING, places, told.ratings_a
-    yield families.ENERGY, places, figures.total_energy_j
+    for column, family in enumerate(families.ENERGY):
+        yield family, places, figures.total_energy_j[:, column]
     yield families.DELAY, ((),), np.array([now_us / 1e6 - figures.second - 1])
     yield families.UNWRITTEN, ((),), np.array([float(told.unwritten_s)])
     shards = tuple((str(shard),) for shard in told.missed_s)

@@ -237,7 +237,7 @@ ORDER BY g.from_time DESC LIMIT 200
     listed = table(
         "Gaps",
         "What never arrived, the newest first. transport: lost between device and pipeline. restart: the pipeline or"
-        " its ingest was down. Click a time for the cycles around it.",
+        " its ingest was down. absent: the device left the phase out. Click a time for the cycles around it.",
         "none",
         [sql(statement, table=True)],
         width=12,

@@ -230,7 +230,7 @@ ORDER BY g.from_time DESC LIMIT 200
     return table(
         "Gaps of this device",
         "Cycles that never arrived, the newest first. transport: lost between device and pipeline; look at the network."
-        " restart: nobody of ours was listening.",
+        " restart: nobody of ours was listening. absent: the device left the phase out of its messages.",
         "none",
         [sql(statement, table=True)],
         width=12,

@@ -24,10 +24,18 @@ class Rows:
     dropped: tuple[tuple[int, str], ...]
 
 
-def message(number: int, time_us: int | None = None, *, numbered: bool = True, spectrum: bool = False) -> bytes:
+def message(
+    number: int,
+    time_us: int | None = None,
+    *,
+    numbered: bool = True,
+    spectrum: bool = False,
+    streams: Sequence[str] = STREAMS,
+) -> bytes:
     """A message of all three streams; without `time_us` it carries the time that belongs to its number; 0: none."""
     told = START_US + number * PERIOD_US if time_us is None else time_us
-    return json.dumps({"sequence": number if numbered else None, "time": told, "spectrum": spectrum}).encode()
+    held = {"sequence": number if numbered else None, "time": told, "spectrum": spectrum, "streams": streams}
+    return json.dumps(held).encode()
 
 
 def decode(payloads: Sequence[bytes], devices: NDArray[np.int32], received_us: NDArray[np.int64], first: int) -> Rows:
@@ -46,7 +54,7 @@ def decode(payloads: Sequence[bytes], devices: NDArray[np.int32], received_us: N
             "message": first + position,
             "flags": 0 if said["time"] else int(Flag.TIME_ABSENT),
         }
-        found["cycle"] += [{**row, "stream": stream} for stream in STREAMS]
+        found["cycle"] += [{**row, "stream": stream} for stream in said["streams"]]
         if said["spectrum"]:
             found["spectrum"].append({**row, "stream": STREAMS[0]})
     return Rows(_coded(cycles(found["cycle"])), _coded(spectra(found["spectrum"])), tuple(dropped))

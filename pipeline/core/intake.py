@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pipeline.core.continuity import Continuity, Position, Verdict
 from pipeline.core.counting import Counting
 from pipeline.core.keys import Key
-from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, Tally, without_rows
+from pipeline.core.model import CYCLE_SCHEMA, SPECTRUM_SCHEMA, Batch, Drop, Gap, GapReason, Tally, without_rows
 from pipeline.core.rollup import SECOND_US
 
 _ALL: Final = np.iinfo(np.int64).max  # of ordinals: none comes after it
@@ -254,6 +254,8 @@ class Intake:
 
     def _judge(self, product: str, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, Verdict]:
         verdict = self._continuity[product].observe(rows)
+        if product == "cycle" and verdict.gaps:
+            verdict = replace(verdict, gaps=_with_causes(verdict.gaps, rows))
         self._gaps.extend(verdict.gaps)
         return (rows if verdict.kept.all() else rows.filter(pa.array(verdict.kept))), verdict
 
@@ -332,9 +334,36 @@ def _alone(spectra: Verdict, decoded: DecodedRows) -> Verdict:
     return replace(spectra, gaps=gaps, late=late)
 
 
+def _with_causes(gaps: Iterable[Gap], rows: pa.RecordBatch) -> tuple[Gap, ...]:
+    """The gaps of a batch of cycles; absent is what others of the same messages do not lack.
+
+    A lost message leaves the same hole in all streams that it held. Where messages hold several, the stream that was
+    heard most tells how large holes are that messages left.
+    """
+    by_device: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        by_device.setdefault(gap.device, []).append(gap)
+    device, stream = rows.column("device"), rows.column("stream")
+    device_code, stream_code = device.indices.to_numpy(), stream.indices.to_numpy()
+    names, streams = device.dictionary.to_pylist(), stream.dictionary.to_pylist()
+    message = rows.column("message").to_numpy()
+    found = []
+    for name, mine in by_device.items():
+        own = np.flatnonzero(device_code == names.index(name))
+        if len(own) == len(np.unique(message[own])):  # a stream a message
+            found += mine
+            continue
+        heard = dict(zip(streams, np.bincount(stream_code[own], minlength=len(streams)).tolist(), strict=True))
+        missing = _sum_by_stream(mine)
+        witness = min(streams, key=lambda each: (-heard[each], missing.get((name, each), 0)))
+        lost = {gap.missing for gap in mine if gap.stream == witness}
+        found += [gap if gap.missing in lost else replace(gap, reason=GapReason.ABSENT) for gap in mine]
+    return tuple(found)
+
+
 def messages_missing(gaps: Iterable[Gap]) -> dict[str, int]:
     """How many messages are missing of each device."""
-    return _most_by_device(_sum_by_stream(gaps))
+    return _most_by_device(_sum_by_stream(gap for gap in gaps if gap.reason != GapReason.ABSENT))
 
 
 def _sum_by_stream(gaps: Iterable[Gap]) -> dict[Key, int]:

@@ -120,6 +120,7 @@ class GapReason:
 
     TRANSPORT = "transport"  # lost between the device and us
     RESTART = "restart"  # nobody of ours was listening: the ingest, or the whole pipeline, was down
+    ABSENT = "absent"  # the device left the stream out of messages that came
 
 
 @dataclass(frozen=True, slots=True)

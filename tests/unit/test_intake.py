@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.core.intake import Arrival, Arrivals, Intake
-from pipeline.core.model import Tally
+from pipeline.core.model import STREAMS, Tally
 from tests.rows import START_US
 from tests.standby import DEVICES, decode, message
 
@@ -32,6 +32,40 @@ def test_a_lost_message_is_missing_once_whatever_it_held(together: bool) -> None
         "spectrum": 1,
     }
     assert intake.totals[DEVICES[0]] == Tally(96, 96, 96 * 3 + 8, missing=4)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_stream_that_messages_leave_out_is_no_lost_message(together: bool) -> None:
+    """The third is left out of two in four seconds; of the first two messages are lost, one while it is left out."""
+    intake = Intake(DEVICES, decode, {})
+    sent = {
+        number: message(number, streams=STREAMS if number // 120 % 2 == 0 else STREAMS[:2])
+        for number in range(600)
+        if number not in {30, 150}
+    }
+    runs = [list(sent)] if together else [list(range(first, first + 60)) for first in range(0, 600, 60)]
+    for numbers in runs:
+        intake.take(Arrivals.of([Arrival(0, START_US, sent[number]) for number in numbers if number in sent]))
+    batch = intake.cut("ingest-0", 1, 0)
+    assert batch is not None
+    assert (batch.tallies[DEVICES[0]].received, batch.tallies[DEVICES[0]].missing) == (598, 2)
+    assert sorted((gap.stream[-1], gap.missing, gap.reason) for gap in batch.gaps) == [
+        *(("1", 1, "transport"), ("1", 1, "transport"), ("2", 1, "transport"), ("2", 1, "transport")),
+        *(("3", 1, "transport"), ("3", 120, "absent"), ("3", 120, "absent")),
+    ]
+
+
+@pytest.mark.parametrize("lost", [[5], [5, 6, 7]])
+def test_where_each_stream_has_a_message_one_that_is_lost_is_missing(lost: list[int]) -> None:
+    payloads = [
+        message(number, streams=[stream])
+        for number in range(20)
+        for stream in STREAMS
+        if number not in lost or stream != STREAMS[1]
+    ]
+    intake = Intake(DEVICES, decode, {})
+    intake.take(Arrivals.of([Arrival(0, START_US, payload) for payload in payloads]))
+    assert intake.totals[DEVICES[0]].missing == len(lost)
 
 
 def test_one_that_comes_late_is_reordered_once() -> None:

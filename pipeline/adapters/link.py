@@ -57,7 +57,7 @@ _FAILURES: Final = {  # of a handshake, where we have the device's key; which on
     zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: _BROKEN,
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the device does not admit our public key",
 }
-_NO_KEY: Final = "does the device encrypt? then it needs a server_key in the fleet file"
+_NO_KEY: Final = "is this the device's ZeroMQ port? if it encrypts, it needs a server_key in the fleet file"
 _FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}  # ZeroMQ does not try again
 _UNSUBSCRIBE, _SUBSCRIBE = b"\0", b"\1"
 TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand

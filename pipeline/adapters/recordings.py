@@ -187,6 +187,8 @@ def _parse(path: Path) -> tuple[Rows | None, list[Finding], bool]:
     names = [name.strip().strip('"') for name in header.decode().split(",")]
     if not header.strip():
         return None, [*findings, Finding(1, "", f"empty; the first line must be {','.join(COLUMNS)}")], simulated
+    if b"\r" in header.rstrip(b"\r"):
+        names = [header.decode()]
     findings += check_header(names)
     if any(finding.severity == ERROR for finding in findings):
         return None, findings, simulated

@@ -65,4 +65,7 @@ class SilenceWatch:
         seen = wire.find_topic(parts)
         if seen is None:
             return "it publishes messages that are not ours"
-        return "" if seen == state.topic else f"it publishes under topic '{seen.decode(errors='replace')}': use --topic"
+        if seen == state.topic:
+            return ""
+        topic = seen.decode(errors="replace")
+        return f"it publishes under topic '{topic}': use --topic, or give it that 'topic' in the fleet file"

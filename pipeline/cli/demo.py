@@ -19,7 +19,7 @@ from pipeline.adapters.timescale import schema
 from pipeline.adapters.web import check_port, get_json, url_of
 from pipeline.cli import session, signals
 from pipeline.cli.browser import open_page
-from pipeline.cli.output import patient_console
+from pipeline.cli.output import patient_console, say_rate
 from pipeline.core.config import DEFAULT_PORT, Device, PipelineConfig, Replay
 
 # What the original's dashboards assume of a rack, and so what the demo shows utilisation of.
@@ -44,6 +44,7 @@ app = typer.Typer(cls=_PlayByDefault, help="Replay a simulated GPU server throug
 def demo(
     scenario: Annotated[str, typer.Argument(help="A scenario of 'karman recordings list', or a CSV file.")] = "sample1",
     devices: Annotated[int, typer.Option(min=1, max=256, help="How many devices play it, each on a port.")] = 1,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Frames a second, in its own time.")] = 60.0,
     speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time.")] = 1.0,
     duration: session.Duration = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the live page and /metrics.")] = DEFAULT_PORT,
@@ -65,6 +66,7 @@ def demo(
     with ExitStack() as stack:
         said = "simulated" if recording.simulated else "a recording"
         console.print(f"{recording.name} ({said}), {devices} device{'s' if devices > 1 else ''}: starting ...")
+        say_rate(console, recording, rate)
         with ThreadPoolExecutor(1) as beside:  # PostgreSQL and Ray start side by side: each takes some seconds
             starting = beside.submit(stack.enter_context, embedded.postgres(data_dir))
             try:
@@ -78,7 +80,7 @@ def demo(
             dsn,
             time.time_ns() // 1000,
             http_port=port,
-            replay=Replay(scenario, speed=speed, duration_s=duration),
+            replay=Replay(scenario, rate, speed, duration),
             grafana_url=grafana_url,
             spool_dir=str(data_dir / "spool"),
         )

@@ -8,9 +8,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from rich.console import Console
+
+from pipeline.adapters.recordings import Recording
+
+RATE_TOLERANCE: Final = 0.02  # times are written in milliseconds
 
 
 class _Patient:
@@ -39,3 +43,10 @@ class _Patient:
 def patient_console() -> Console:
     """A console on standard output."""
     return Console(file=_Patient(sys.stdout), highlight=False)  # type: ignore[arg-type]  # all of it that is used
+
+
+def say_rate(console: Console, recording: Recording, rate_hz: float) -> None:
+    """Say it where a recording is played at another rate than it was made at: all energies differ by it."""
+    if abs(rate_hz / recording.rate_hz - 1) > RATE_TOLERANCE:
+        said = f"recorded at {recording.rate_hz:.2f} frames a second, played at {rate_hz:g}"
+        console.print(f"{said}: give --rate {recording.rate_hz:.0f}?", style="yellow")

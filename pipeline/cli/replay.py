@@ -16,6 +16,7 @@ from pipeline.adapters.curve import check_admitted, read_pair
 from pipeline.adapters.publisher import Publisher
 from pipeline.adapters.replay import Frames, Replayer
 from pipeline.cli import signals
+from pipeline.cli.output import say_rate
 from pipeline.core.config import DEFAULT_TOPIC, check_topic
 from pipeline.core.errors import InputError
 from pipeline.core.pacing import Pace
@@ -26,7 +27,7 @@ def replay(
     bind: Annotated[str, typer.Option(help="Endpoint to publish on; more devices take the ports after it.")] = (
         "tcp://127.0.0.1:5557"
     ),
-    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Frames a second, the recording's own time.")] = 60.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Frames a second, in its own time.")] = 60.0,
     speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time; compresses event time too.")] = 1.0,
     topic: Annotated[str, typer.Option(help="ZeroMQ topic in front of each message; may be empty.")] = DEFAULT_TOPIC,
     loop: Annotated[bool, typer.Option(help="Begin again at the end, sequence and time continuing.")] = False,
@@ -56,6 +57,7 @@ def replay(
     publisher = Publisher(endpoints, check_topic(topic), keys, authorized_keys)
     said = "simulated" if recording.simulated else "a recording"
     console.print(f"{recording.name} ({said}) on {endpoints[0]}{f' ... {endpoints[-1]}' if device_count > 1 else ''}")
+    say_rate(console, recording, rate)
     with signals.listening() as asked:
         wanted = asked.leave
         if wait:

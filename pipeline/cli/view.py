@@ -12,6 +12,7 @@ from rich.text import Text
 MOST_DEVICES = 12  # rows that fit a terminal; the others are counted in a line
 MOST_PLACES = 12
 MOST_ALERTS = 20
+MOST_NOTICES = 12
 _TOLD = ("device", "stream", "phase", "level", "name", "actor", "receiver")  # labels that say of what an alert is
 CLOCK_S = 0.02  # more than a cycle
 LONGEST_STREAM = 16  # letters
@@ -163,5 +164,8 @@ def screen(document: Mapping[str, Any]) -> RenderableType:
         lines.append(Text(f"actor restarts: {said}", style="yellow"))
     if document["store"].get("error"):
         lines.append(Text(f"database: {document['store']['error']}", style="red"))
-    lines += [Text(notice, style="yellow") for notice in document["notices"][-5:]]
+    notices = document["notices"]
+    lines += [Text(notice, style="yellow") for notice in notices[-MOST_NOTICES:]]
+    if len(notices) > MOST_NOTICES:
+        lines.append(Text(f"and {len(notices) - MOST_NOTICES} more", style="dim"))
     return Group(*lines)

@@ -240,6 +240,6 @@ def parse_connect(texts: Sequence[str], topic: str) -> tuple[Device, ...]:
     for text in texts:
         name, separator, endpoint = text.partition("=")
         if not separator:
-            name, endpoint = text.removeprefix("tcp://").replace(":", "-"), text
+            name, endpoint = re.sub(r"[\[\]]", "", text.removeprefix("tcp://")).replace(":", "-").strip("-"), text
         devices.append(Device(name, endpoint, topic))
     return tuple(devices)

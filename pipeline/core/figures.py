@@ -26,8 +26,8 @@ STALE_S: Final = 1.0  # sixty cycles: nothing that a network delays for so long 
 STALE_PERIODS: Final = 3
 TREND_S: Final = 60  # how far back a sparkline goes, a value a second
 TABLE: Final = (
-    *("device", "rack", "state", "real_power_w", "power_factor", "worst_stream", "worst_current_a", "utilisation"),
-    *("imbalance", "rate_hz", "missing", "delay_s", "age_s"),
+    *("device", "rack", "state", "real_power_w", "power_factor", "worst_stream", "worst_phase", "worst_current_a"),
+    *("utilisation", "imbalance", "rate_hz", "missing", "delay_s", "age_s"),
 )
 _CURRENT: Final = [quantity.name for quantity in QUANTITIES].index("rms_current")
 _TOTAL_COLUMNS: Final = [quantity.column for name in TOTALS for quantity in QUANTITIES if quantity.name == name]
@@ -89,6 +89,7 @@ class Figures:
             "connected": state.connected,
             "rack": configured.rack,
             "feed": configured.feed,
+            "phases": self._phases(configured),
             "breaker_a": configured.breaker_a,
             "nominal_v": configured.nominal_v,
             "nominal_hz": self._hz_of(configured),
@@ -121,6 +122,7 @@ class Figures:
             "real_power_w": _known(group.power_w(name)) if group else None,
             "power_factor": _known(group.power_factor(name)) if group else None,
             "worst_stream": stream,
+            "worst_phase": self._phases(configured).get(stream, stream) if stream else None,
             "worst_current_a": current_a,
             "utilisation": current_a / configured.breaker_a if current_a is not None and configured.breaker_a else None,
             "imbalance": _known(group.imbalance(name)) if group else None,
@@ -129,6 +131,11 @@ class Figures:
             "delay_s": _delay_s([group], name) if group else None,
             "age_s": self._age_s(name),
         }
+
+    def _phases(self, configured: Device) -> dict[str, str]:
+        """The phase of each stream that has one."""
+        streams = self._snapshot.streams
+        return {stream: phase for stream, phase in zip(streams, configured.phases, strict=False) if phase}
 
     def _of(self, name: str) -> list[_Group]:
         """The channels in which a device has figures, a before b."""

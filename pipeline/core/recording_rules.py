@@ -29,6 +29,7 @@ PHASES: Final = ("phase_a", "phase_b")
 ERROR, WARNING = "error", "warning"
 
 FINDINGS_PER_RULE: Final = 4
+_SEPARATORS: Final = {"\r": "lines end in carriage returns", ";": "separated by ';'", "\t": "separated by tabs"}
 _WHOLE: Final = r"^-?[0-9]{1,18}(\.0*)?$"
 _NUMBER: Final = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _UNKNOWN: Final = pa.array(["", "nan", "null", "none", "na", "n/a"])
@@ -61,14 +62,19 @@ class Finding:
 
 def check_header(names: Sequence[str]) -> list[Finding]:
     """Compare the first line's names with `COLUMNS`. Order does not matter; `sequence_number` may be missing."""
+    if len(names) == 1:
+        for letter, said in _SEPARATORS.items():
+            if letter in names[0]:
+                return [Finding(1, "", f"{said}: wanted are commas between cells, and a line feed after each line")]
     findings = []
     unknown = [name for name in names if name not in COLUMNS]
+    alike = {name.lower(): name for name in unknown}
     for name in COLUMNS:
         if names.count(name) > 1:
             findings.append(Finding(1, name, "this column stands in the header more than once"))
         elif name not in names and name != SEQUENCE:
-            close = difflib.get_close_matches(name, unknown, 1, 0.7)
-            meant = f"; is {close[0]!r} meant for it?" if close else f"; wanted are {', '.join(COLUMNS)}"
+            close = difflib.get_close_matches(name, alike, 1, 0.7)
+            meant = f"; is {alike[close[0]]!r} meant for it?" if close else f"; wanted are {', '.join(COLUMNS)}"
             findings.append(Finding(1, name, f"this column is missing{meant}"))
     findings += [Finding(1, name, "unknown column, ignored", WARNING) for name in unknown]
     return findings

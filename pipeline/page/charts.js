@@ -57,16 +57,17 @@ export class Chart {
   // The series: the phases, and their total where it means something.
   build(streams) {
     this.streams = streams;
+    this.phases = this.view.phases;
     const names = this.settings.total ? [...streams, TOTAL] : streams;
-    const configured = this.view.streams;
-    this.series = names.map((stream, index) => ({
-      stream,
-      label: stream === TOTAL ? "total" : phase(stream, configured),
-      colour: () => (stream === TOTAL ? style.total : style.phases[Math.min(index, style.phases.length - 1)]),
-    }));
-    this.values = this.series.map(({ stream, label }, index) => {
+    this.series = names.map((stream, index) => {
+      const label = stream === TOTAL ? "total" : phase(stream, this.phases);
+      const letter = "ABC".indexOf(label);
+      const place = Math.min(letter >= 0 ? letter : index, style.phases.length - 1);
+      return { stream, label, place, colour: () => (stream === TOTAL ? style.total : style.phases[place]) };
+    });
+    this.values = this.series.map(({ stream, label, place }) => {
       const item = element("span", "value");
-      item.dataset.phase = stream === TOTAL ? "total" : String(Math.min(index, 3));
+      item.dataset.phase = stream === TOTAL ? "total" : String(place);
       const value = element("b", "", "–");
       item.append(element("i"), element("span", "", label), value);
       return { item, value };
@@ -110,7 +111,8 @@ export class Chart {
 
   draw() {
     const { store, fromUs, toUs, channel } = this.view;
-    if (store.streams !== this.streams && String(store.streams) !== String(this.streams)) this.build(store.streams);
+    const same = store.streams === this.streams || String(store.streams) === String(this.streams);
+    if (!same || this.view.phases !== this.phases) this.build(store.streams);
     const { quantity, scale } = this.settings;
     const columns = this.series.map(({ stream }) => store.columns.get(columnKey(stream, channel, quantity)) ?? new Float32Array(store.length).fill(NaN));
     const width = Math.max(50, Math.round(this.plot.bbox.width / devicePixelRatio));

@@ -29,7 +29,7 @@ export class DeviceView {
     this.frames = 0;
     this.dueMs = 0; // when the next frame may be drawn
     this.costMs = 0; // of a frame, lately
-    this.view = { store: new CycleStore(60), fromUs: 0, toUs: 1, channel: "a", device: null, streams: [] };
+    this.view = { store: new CycleStore(60), fromUs: 0, toUs: 1, channel: "a", device: null, phases: {} };
     const on = { zoom: (from, to) => this.hold(from, to), cursor: (at) => this.point(at), resized: () => (this.dirty = true) };
     this.charts = CHARTS.map((settings) => new Chart(byId("charts"), settings, this.view, on));
     this.buildTools();
@@ -81,10 +81,10 @@ export class DeviceView {
   // New figures: `said` is null where the pipeline does not know the device.
   told(about, said, dropped) {
     this.about = about;
-    this.view.streams = about.streams;
     if (!said || said.device !== this.name) return;
     this.view.store.periodUs = 1e6 / said.nominal_hz;
     this.view.device = said;
+    if (JSON.stringify(said.phases) !== JSON.stringify(this.view.phases)) this.view.phases = said.phases;
     showFigures(byId("figures"), said, this.view.channel, about);
     showQuality(byId("quality"), said, about, dropped, this.view.store.channels);
   }

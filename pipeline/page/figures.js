@@ -40,14 +40,17 @@ export function showFigures(list, said, channel, about) {
   set(list, "q", "Reactive", figure(of?.total.reactive_power_var, 2, 1000), "kvar");
   set(list, "pf", "Power factor", figure(of?.total.power_factor, 3), "");
   const worst = of?.worst;
-  const name = worst?.stream ? `phase ${phase(worst.stream, about.streams)}, peak` : "";
+  const name = worst?.stream ? `phase ${phase(worst.stream, said.phases)}, peak` : "";
   set(list, "worst", "Worst phase", figure(worst?.peak_current_a, 1), "A", name);
   const used = known(worst?.utilisation) ? `${figure(worst.utilisation, 0, 0.01)} % of ${figure(said.breaker_a, 0)} A` : "";
   set(list, "room", "Headroom", figure(worst?.headroom_a, 1), "A", used, level(worst?.utilisation, LOAD));
   set(list, "imbalance", "Imbalance", figure(of?.imbalance, 1, 0.01), "%", "", level(of?.imbalance, IMBALANCE));
   const [amount, unit] = energy(of?.energy.imported_j);
-  const gap = of && of.energy.gap_s >= 0.05 ? `without ${span(of.energy.gap_s)} of gaps` : "since start";
-  set(list, "energy", "Energy", amount, unit, gap);
+  const notes = [
+    of?.energy.exported_j > 0 ? `${energy(of.energy.exported_j).join(" ")} exported` : "",
+    of && of.energy.gap_s >= 0.05 ? `${span(of.energy.gap_s)} missing` : "",
+  ].filter(Boolean);
+  set(list, "energy", "Energy", amount, unit, notes.join(", ") || "since start");
 }
 
 export function showQuality(place, said, about, dropped, channels) {

@@ -2,7 +2,7 @@
 
 import { element } from "/charts.js";
 import { set } from "/figures.js";
-import { figure, known, phase, span } from "/format.js";
+import { figure, known, span } from "/format.js";
 
 const ROW_PX = 34; // as in the style sheet
 const TREND_S = 60;
@@ -32,7 +32,6 @@ export class FleetView {
     this.by = "device";
     this.descending = false;
     this.rows = [];
-    this.streams = [];
     byId("fleet").tHead.rows[0].append(...COLUMNS.map((column) => this.head(column)));
     byId("filter").oninput = () => {
       byId("scroller").scrollTop = 0;
@@ -42,9 +41,8 @@ export class FleetView {
     new ResizeObserver(() => this.draw()).observe(byId("scroller"));
   }
 
-  told(message, about) {
+  told(message) {
     this.columns = message.columns;
-    this.streams = about.streams;
     this.keepTrends(message.columns);
     this.summarise();
     this.arrange();
@@ -93,7 +91,9 @@ export class FleetView {
     set(list, "live", "Live", figure(count(["live"]), 0), "");
     const silent = count(["silent", "never"]);
     set(list, "silent", "Silent", figure(silent, 0), "", count(["stale"]) ? `${count(["stale"])} stale` : "", silent ? 3 : -1);
-    set(list, "power", "Real power", power.some(known) ? figure(sum, 1, 1000) : "–", "kW");
+    const of = power.filter(known).length;
+    const note = of && of < state.length ? `of ${of} devices` : "";
+    set(list, "power", "Real power", of ? figure(sum, 1, 1000) : "–", "kW", note);
     const highest = Math.max(...utilisation.filter(known));
     set(list, "load", "Highest load", figure(highest, 0, 0.01), "%");
   }
@@ -153,7 +153,8 @@ export class FleetView {
     made.line.ariaRowIndex = String(place + 2);
     made.line.dataset.state = of("state");
     made.link.href = `#/device/${encodeURIComponent(name)}`;
-    const worst = known(of("worst_current_a")) ? `${phase(of("worst_stream"), this.streams)} ${figure(of("worst_current_a"), 1)} A` : "–";
+    made.link.title = name;
+    const worst = known(of("worst_current_a")) ? `${of("worst_phase")} ${figure(of("worst_current_a"), 1)} A` : "–";
     const percent = (value) => (known(value) ? `${figure(value, 0, 0.01)} %` : "–");
     const state = of("state") === "live" ? "live" : `${of("state")}${known(of("age_s")) ? ` ${span(of("age_s"))}` : ""}`;
     const texts = {

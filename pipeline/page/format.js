@@ -39,8 +39,7 @@ export function clock(seconds, digits = 0) {
   return digits ? whole + (seconds % 1).toFixed(digits).slice(1) : whole;
 }
 
-// Phases are A, B, C in the order of the configured streams; any other stream goes by its own name.
-export function phase(stream, streams) {
-  const index = streams.indexOf(stream);
-  return index >= 0 ? "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[index] : stream;
+// A stream that is no phase of its device goes by its own name.
+export function phase(stream, phases) {
+  return phases[stream] ?? stream;
 }

@@ -39,7 +39,7 @@ function onText(kind, message) {
     showNames();
     route();
   } else if (kind === "fleet") {
-    fleet.told(message, about ?? { streams: [] });
+    fleet.told(message);
   } else if (kind === "trend") {
     fleet.toldTrend(message);
   } else if (kind === "notice") {

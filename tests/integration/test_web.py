@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.adapters.web import Body, WebServer, get_json, url_of
+from pipeline.adapters.web import Body, WebServer, check_port, get_json, url_of
 from pipeline.core.errors import InputError, KarmanError
 from tests.ports import free_port
 
@@ -100,10 +100,23 @@ def test_whoever_speaks_no_http_is_no_pipeline() -> None:
 
 @pytest.mark.parametrize(
     ("host", "url"),
-    [("pdu", "http://pdu:9105/x"), ("10.0.0.7", "http://10.0.0.7:9105/x"), ("::1", "http://[::1]:9105/x")],
+    [
+        ("pdu", "http://pdu:9105/x"),
+        ("10.0.0.7", "http://10.0.0.7:9105/x"),
+        ("::1", "http://[::1]:9105/x"),
+        ("[::1]", "http://[::1]:9105/x"),
+    ],
 )
 def test_an_address_is_written_as_urls_want_it(host: str, url: str) -> None:
     assert url_of(host, 9105, "/x") == url
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9105", "localhost:9105", "http://localhost", "a host", ""])
+def test_what_is_no_host_is_said(host: str) -> None:
+    with pytest.raises(InputError, match="write --host HOST --port PORT"):
+        url_of(host, 9105)
+    with pytest.raises(InputError, match="write --host HOST --port PORT"):
+        check_port(host, 9105)
 
 
 def test_a_token_may_be_replaced_while_it_serves() -> None:

@@ -54,11 +54,12 @@ def test_the_password_is_not_shown_and_nothing_can_be_changed() -> None:
 
 
 def test_devices_by_the_command_line() -> None:
-    texts = ["tcp://10.0.0.7:5557", "rack1=tcp://pdu:5558", "a=b=tcp://[::1]:1"]
+    texts = ["tcp://10.0.0.7:5557", "rack1=tcp://pdu:5558", "a=b=tcp://[::1]:1", "tcp://[::1]:5557"]
     assert parse_connect(texts, "power") == (
         Device("10.0.0.7-5557", "tcp://10.0.0.7:5557", "power"),
         Device("rack1", "tcp://pdu:5558", "power"),
         Device("a", "b=tcp://[::1]:1", "power"),
+        Device("1-5557", "tcp://[::1]:5557", "power"),
     )
 
 

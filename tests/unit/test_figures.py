@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.core.config import Device
+from pipeline.core.config import PHASES, Device
 from pipeline.core.figures import TABLE, TREND_S, Figures, Trend
 from pipeline.core.metrics import Snapshot
 from pipeline.core.model import STREAMS, Tally
@@ -15,7 +15,16 @@ from pipeline.core.status import DeviceState
 from tests.unit.summaries import NOW_US, summary_of
 
 SILENCE_S = 5.0
-UNKNOWN = {"real_power_w", "power_factor", "worst_stream", "worst_current_a", "utilisation", "imbalance", "delay_s"}
+UNKNOWN = {
+    "real_power_w",
+    "power_factor",
+    "worst_stream",
+    "worst_phase",
+    "worst_current_a",
+    "utilisation",
+    "imbalance",
+    "delay_s",
+}
 
 
 def heard(age_s: float | None = 0.1) -> DeviceState:
@@ -41,10 +50,16 @@ def message(*amperes: float, device: str = "pdu1", number: int = 0) -> list[dict
     ]
 
 
-def figures(rows: list[dict[str, Any]], states: dict[str, DeviceState] | None = None, *more: Any) -> Figures:
+def figures(
+    rows: list[dict[str, Any]],
+    states: dict[str, DeviceState] | None = None,
+    *more: Any,
+    phases: tuple[str, ...] = PHASES,
+) -> Figures:
+    device = Device("pdu1", "tcp://x:1", rack="r42", feed="A", phases=phases, breaker_a=60.0, nominal_v=120.0)
     snapshot = Snapshot(
         NOW_US,
-        devices={"pdu1": Device("pdu1", "tcp://x:1", rack="r42", feed="A", breaker_a=60.0, nominal_v=120.0)},
+        devices={"pdu1": device},
         streams=STREAMS,
         states=states or {"pdu1": heard()},
         completeness={"pdu1": 0.99},
@@ -71,6 +86,15 @@ def test_everything_about_a_device() -> None:
     assert channel["energy"]["imported_j"] == pytest.approx(5760 / 60)
 
 
+def test_phases_are_those_of_the_configuration() -> None:
+    made = figures(message(10, 20, 30), phases=("C", "", "B"))
+    said = made.of("pdu1")
+    assert said is not None
+    assert said["phases"] == {STREAMS[0]: "C", STREAMS[2]: "B"}
+    assert made.rows()[0]["worst_phase"] == "B"
+    assert figures(message(10, 30, 20), phases=("C", "", "B")).rows()[0]["worst_phase"] == STREAMS[1]
+
+
 def test_the_worst_phase_is_that_of_the_highest_cycle_not_of_the_mean() -> None:
     rows = [row for number in range(9) for row in message(30, 10, 10, number=number)]
     said = figures([*rows, *message(0, 45, 10, number=9)]).of("pdu1")
@@ -90,6 +114,7 @@ def test_the_table_says_the_same() -> None:
         "real_power_w": pytest.approx(5760),
         "power_factor": pytest.approx(0.8),
         "worst_stream": STREAMS[2],
+        "worst_phase": "C",
         "worst_current_a": 30.0,
         "utilisation": 0.5,
         "imbalance": pytest.approx(0.5),

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from pipeline.adapters import recordings
+from pipeline.cli.output import say_rate
+
+NAN = float("nan")
 
 SCRIPT = """
 import sys
@@ -35,3 +45,12 @@ def test_a_disk_that_is_full_does_not_either() -> None:
         )
     assert "came to the end" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("recorded_hz", "rate_hz", "said"), [(50.0, 60.0, True), (59.97, 60.0, False), (NAN, 60.0, False)]
+)
+def test_a_recording_of_another_rate_is_told(recorded_hz: float, rate_hz: float, said: bool) -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    say_rate(console, replace(recordings.load("sample1"), rate_hz=recorded_hz), rate_hz)
+    assert ("give --rate 50?" in console.export_text()) is said

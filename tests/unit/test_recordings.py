@@ -218,6 +218,10 @@ class TestCheck:
             (HEADER.replace("rms_current", "rms_curent"), "rms_current", "is 'rms_curent' meant"),
             (HEADER.replace("phase,", ""), "phase", "missing; wanted are"),
             (HEADER + ",time", "time", "more than once"),
+            (HEADER.replace("time", "Time"), "time", "is 'Time' meant"),
+            (HEADER.replace(",", ";"), "", "separated by ';': wanted are commas"),
+            (HEADER.replace(",", "\t"), "", "separated by tabs"),
+            (HEADER + "\r0,karman1", "", "lines end in carriage returns"),
         ],
     )
     def test_headers(self, tmp_path: Path, header: str, column: str, message: str) -> None:

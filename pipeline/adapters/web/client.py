@@ -6,16 +6,20 @@ Must not know: what the answers say.
 from __future__ import annotations
 
 import http.client
+import ipaddress
+import re
 import socket
 import urllib.error
 import urllib.request
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from pipeline.adapters.web.server import as_json
 from pipeline.core.errors import InputError, KarmanError
+
+_HOST: Final = re.compile(r"[^\s/:@?#\[\]]+")
 
 
 def check_port(host: str, port: int) -> None:
@@ -24,6 +28,7 @@ def check_port(host: str, port: int) -> None:
     Raises:
         InputError: it cannot.
     """
+    host = check_host(host)
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -33,8 +38,30 @@ def check_port(host: str, port: int) -> None:
         raise InputError(f"cannot listen on {host}:{port} ({reason}): choose another port with --port") from error
 
 
+def check_host(host: str) -> str:
+    """A host's name or address, without the brackets of a URL.
+
+    Raises:
+        InputError: it is something else, for example with a port.
+    """
+    bare = host.removeprefix("[").removesuffix("]")
+    try:
+        if ":" in bare:
+            ipaddress.IPv6Address(bare)
+        elif not _HOST.fullmatch(bare):
+            raise ValueError(bare)
+    except ValueError:
+        raise InputError(f"'{host}' is no host: write --host HOST --port PORT") from None
+    return bare
+
+
 def url_of(host: str, port: int, path: str = "/") -> str:
-    """Where a path of the port is; an IPv6 address is bracketed."""
+    """Where a path of the port is; an IPv6 address is bracketed.
+
+    Raises:
+        InputError: that is no host.
+    """
+    host = check_host(host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 

@@ -15,7 +15,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +36,7 @@ from pipeline.core.delays import Counts
 from pipeline.core.errors import InputError, KarmanError, RefusedError, SpoolError, StorageError
 from pipeline.core.intake import Opening
 from pipeline.core.keys import Key
-from pipeline.core.model import Account, Batch, Drop, Tally, merged, total, without_rows
+from pipeline.core.model import Account, Batch, Drop, Tally, total, without_rows
 from pipeline.core.progress import Progress, advance, furthest
 
 log = logging.getLogger(__name__)
@@ -70,7 +69,7 @@ class Deposit:
         self._spool = None
         if spool_dir is not None:
             account = (f"spool-{shard}", run_us)
-            self._spool = Spool(spool_dir, account, settings.spool_bytes, self._strip, merged)
+            self._spool = Spool(spool_dir, account, settings.spool_bytes, self._note_tally)
         self._queue: deque[tuple[Batch, Future[None]]] = deque()
         self._wake = threading.Condition()
         self.fleet = FleetDeposit(self._wake)
@@ -95,7 +94,8 @@ class Deposit:
         self._committed = Committed()
         self._random = random.Random()  # noqa: S311 - no secret
         self._closing = threading.Event()
-        self._read_spooled_positions()
+        if self._spool is not None:
+            self._read_digests(self._spool)
         self._thread = threading.Thread(target=self._run, name="deposit", daemon=True)
         self._thread.start()
 
@@ -141,17 +141,21 @@ class Deposit:
         deadline_s = time.monotonic() + patience_s
         complete = False
         while not complete:
-            try:
-                with self._database:
-                    store = self._connected()
-                    epoch = max(epoch, accounts.last_epoch(store.connection, producer) + 1)
-                    known = positions(store.connection, devices, datetime.now(UTC))
-                    totals = accounts.totals(store.connection, self._run_us, devices)
-                complete = True
-            except StorageError as error:
-                self._fail(error)
-                if time.monotonic() > deadline_s:
-                    break  # go on with the clock's epoch, and with what is known without the database
+            with self._database:
+                if (
+                    self._outage is None or time.monotonic() >= self._retry_at_s
+                ):  # else who waited before has just tried
+                    try:
+                        store = self._connected()
+                        epoch = max(epoch, accounts.last_epoch(store.connection, producer) + 1)
+                        known = positions(store.connection, devices, datetime.now(UTC))
+                        totals = accounts.totals(store.connection, self._run_us, devices)
+                        complete = True
+                    except StorageError as error:
+                        self._fail(error)
+            if not complete and time.monotonic() > deadline_s:
+                break  # go on with the clock's epoch, and with what is known without the database
+            if not complete:
                 time.sleep(FIRST_RETRY_S)
         for progress in (self._left, self._handed):
             further, counted = progress.of(devices)
@@ -225,7 +229,8 @@ class Deposit:
                 except SpoolError as error:
                     self._say(str(error))
                 else:
-                    self._note_spooled(batches)
+                    for batch in batches:
+                        self._note_tally((batch.producer, batch.epoch), total(batch.tallies.values()))
                     return True
             self._closing.wait(max(0.01, min(FIRST_RETRY_S, self._retry_at_s - time.monotonic())))
             self._recover_if_due()
@@ -282,7 +287,7 @@ class Deposit:
         if reading.damaged:
             log.error("segment %d of the spool was damaged and is set aside: some of its messages are lost", number)
         for batch in reading.batches:  # before the segment goes: who sees none any more sees nothing on disk
-            self._note_tally(batch, Tally() - total(batch.tallies.values()))
+            self._note_tally((batch.producer, batch.epoch), Tally() - total(batch.tallies.values()))
         self._spool.remove(number)
         if self._spool.segments == 0:
             log.warning("the spool is drained")
@@ -374,24 +379,15 @@ class Deposit:
         except StorageError as error:
             self._fail(error)
 
-    def _strip(self, batch: Batch) -> Batch:
-        """What remains of a batch in a spool that is full."""
-        stripped = without_rows(batch, Drop.SPOOL_FULL)
-        self._note_tally(stripped, total(stripped.tallies.values()) - total(batch.tallies.values()))
-        return stripped
-
-    def _note_tally(self, batch: Batch, tally: Tally) -> None:
-        account = (batch.producer, batch.epoch)
+    def _note_tally(self, account: Account, tally: Tally) -> None:
         self._spooled_tallies[account] = self._spooled_tallies.get(account, Tally()) + tally
 
-    def _read_spooled_positions(self) -> None:
+    def _read_digests(self, spool: Spool) -> None:
         """What an earlier process left in the spool counts as seen: a gap begins behind it."""
-        for number in self._spool.numbers() if self._spool else ():
-            batches = self._spool.read(number).batches if self._spool else ()
-            self._note_spooled(batches)
-            for batch in batches:
-                self._left.note(batch if batch.epoch >= self._run_us else replace(batch, totals={}))
-
-    def _note_spooled(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            self._note_tally(batch, total(batch.tallies.values()))
+        for digest in map(spool.digest, spool.numbers()):
+            for account, tally in digest.tallies.items():
+                self._note_tally(account, tally)
+            self._left.take(digest.positions, {})
+            for epoch, totals in digest.totals.items():
+                if epoch >= self._run_us:
+                    self._left.take({}, totals)

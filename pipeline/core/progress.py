@@ -17,7 +17,7 @@ from pipeline.core.model import Batch, Tally
 
 
 class Progress:
-    """Keeps the newest position of each stream and the newest totals of each device. `note` is its mutator."""
+    """Keeps the newest position of each stream and the newest totals of each device. Mutators: `note` and `take`."""
 
     def __init__(self) -> None:
         self.positions: dict[str, dict[Key, Position]] = {"cycle": {}, "spectrum": {}}
@@ -29,6 +29,12 @@ class Progress:
             for newer in ends(rows):
                 advance(self.positions[product], newer)
         furthest(self.totals, batch.totals)
+
+    def take(self, positions: Mapping[str, Mapping[Key, Position]], totals: Mapping[str, Tally]) -> None:
+        """What batches told that were given."""
+        for product, newer in positions.items():
+            advance(self.positions[product], newer)
+        furthest(self.totals, totals)
 
     def of(self, devices: Iterable[str]) -> tuple[dict[str, dict[Key, Position]], dict[str, Tally]]:
         """The positions and totals of some devices."""

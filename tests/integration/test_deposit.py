@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import struct
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +20,14 @@ from pipeline.adapters.deposit import Deposit
 from pipeline.adapters.spool import Spool
 from pipeline.adapters.timescale import store as store_module
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
+from pipeline.adapters.timescale.store import Store
 from pipeline.core.balance import balance
 from pipeline.core.config import Storage
 from pipeline.core.continuity import Position
+from pipeline.core.digest import Digest
 from pipeline.core.envelope import pack
-from pipeline.core.errors import SpoolError
-from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, Batch, Drop, Tally, merged, total, without_rows
+from pipeline.core.errors import SpoolError, StorageError
+from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, Account, Batch, Tally, total
 from tests.integration.batches import START_US, batch, cycles
 from tests.integration.proxy import Proxy
 
@@ -63,8 +68,8 @@ def small(number: int, count: int = 4) -> Batch:
     return replace(batch(number, rows), tallies={"rack1-pdu2": Tally(count, count, rows.num_rows)})
 
 
-def without_rows_of_full(batch: Batch) -> Batch:
-    return without_rows(batch, Drop.SPOOL_FULL)
+def nobody(account: Account, change: Tally) -> None:
+    """Does not keep the counts of a spool."""
 
 
 def until(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -239,11 +244,11 @@ def test_a_disk_that_takes_nothing_keeps_batches_waiting_and_acknowledges_none(
 
 
 def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "s", SPOOL, 1 << 20, without_rows_of_full, merged)
+    spool = Spool(tmp_path / "s", SPOOL, 1 << 20, nobody)
     for number in range(3):
         spool.append([small(2 * number), small(2 * number + 1)])
     (tmp_path / "s" / "000000000009.tmp").write_bytes(b"half")
-    again = Spool(tmp_path / "s", SPOOL, 1 << 20, without_rows_of_full, merged)
+    again = Spool(tmp_path / "s", SPOOL, 1 << 20, nobody)
     assert again.nbytes == spool.nbytes
     read = [again.read(number) for number in again.numbers()]
     assert [[batch.number for batch in reading.batches] for reading in read] == [[0, 1], [2, 3], [4, 5]]
@@ -254,13 +259,13 @@ def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
 
 
 def test_what_is_damaged_in_a_segment_that_has_to_go_is_counted_too(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, SPOOL, 1 << 20, without_rows_of_full, merged)
+    spool = Spool(tmp_path, SPOOL, 1 << 20, nobody)
     spool.append([small(0), small(1)])
     (segment,) = tmp_path.glob("*.segment")
     data = bytearray(segment.read_bytes())
     data[-100] ^= 0xFF
     segment.write_bytes(data)
-    full = Spool(tmp_path, SPOOL, 1, without_rows_of_full, merged)
+    full = Spool(tmp_path, SPOOL, 1, nobody)
     full.append([small(2)])
     kept = [batch for number in full.numbers() for batch in full.read(number).batches]
     assert total(t for batch in kept for t in batch.tallies.values()) == Tally(
@@ -268,8 +273,59 @@ def test_what_is_damaged_in_a_segment_that_has_to_go_is_counted_too(tmp_path: Pa
     )
 
 
+def test_a_segment_tells_what_it_holds_without_being_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path, SPOOL, 1 << 20, nobody)
+    told = {"rack1-pdu2": Tally(40, 40, 120, missing=2, dropped={"malformed": 1})}
+    batches = [small(0), replace(small(1), totals=told), replace(small(7), producer="ingest-1", epoch=9)]
+    spool.append(batches)
+    whole = Digest.of(batches)
+    assert (set(whole.tallies), whole.totals[small(0).epoch]) == ({("ingest-0", small(0).epoch), ("ingest-1", 9)}, told)
+    with monkeypatch.context() as patched:
+        patched.setattr(Spool, "read", None)
+        assert spool.digest(1) == whole
+    (segment,) = tmp_path.glob("*.segment")
+    data = bytearray(segment.read_bytes())
+    data[12 + 3 * 12 + 8] ^= 0xFF  # the first letter of the digest
+    segment.write_bytes(data)
+    assert spool.digest(1) == whole  # from the rows
+    data[4] ^= 0xFF
+    segment.write_bytes(data)
+    assert spool.digest(1) == Digest.of([])
+    assert spool.damaged == 1
+
+
+def test_segments_of_the_version_before_are_read(tmp_path: Path) -> None:
+    packed = [pack(small(0)), pack(small(1))]
+    entries = b"".join(struct.pack("<III", len(data), zlib.crc32(data), 4) for data in packed)
+    head = struct.pack("<4sII", b"KSP1", 2, zlib.crc32(entries))
+    (tmp_path / f"{1:012d}.segment").write_bytes(head + entries + b"".join(packed))
+    spool = Spool(tmp_path, SPOOL, 1 << 20, nobody)
+    assert [batch.number for batch in spool.read(1).batches] == [0, 1]
+    assert spool.digest(1) == Digest.of([small(0), small(1)])
+
+
+def test_where_no_room_can_be_made_nothing_is_left_and_nothing_counted(tmp_path: Path) -> None:
+    changes: list[tuple[Account, Tally]] = []
+    spool = Spool(tmp_path, SPOOL, 1, lambda *change: changes.append(change))
+    spool.append([small(0)])
+    before = sorted(tmp_path.iterdir())
+    with pytest.MonkeyPatch.context() as patched:
+
+        def too_many(_: Path) -> bytes:
+            raise OSError(24, "Too many open files")
+
+        patched.setattr(Path, "read_bytes", too_many)
+        for _ in range(3):
+            with pytest.raises(SpoolError, match="Too many open files"):
+                spool.append([small(1)])
+    assert sorted(tmp_path.iterdir()) == before
+    assert changes == []
+    spool.append([small(1)])
+    assert [account for account, _ in changes] == [("ingest-0", small(0).epoch)]
+
+
 def test_a_segment_that_cannot_be_opened_now_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(tmp_path, SPOOL, 1 << 20, without_rows_of_full, merged)
+    spool = Spool(tmp_path, SPOOL, 1 << 20, nobody)
     spool.append([small(0)])
     with monkeypatch.context() as patched:
 
@@ -281,6 +337,26 @@ def test_a_segment_that_cannot_be_opened_now_is_not_damaged(tmp_path: Path, monk
             spool.read(1)
     assert spool.damaged == 0
     assert [batch.number for batch in spool.read(1).batches] == [0]
+
+
+def test_who_opens_waits_for_one_attempt_not_for_those_of_others(
+    keeper: Callable[..., Deposit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[float] = []
+
+    def hangs(_: Deposit) -> Store:
+        attempts.append(time.monotonic())
+        time.sleep(1.0)
+        raise StorageError("nobody answers")
+
+    monkeypatch.setattr(Deposit, "_connected", hangs)
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 0.5)
+    monkeypatch.setattr(module, "LONGEST_RETRY_S", 1.0)
+    deposit = keeper("postgresql://127.0.0.1:1/x")
+    with ThreadPoolExecutor(8) as pool:
+        opened = [pool.submit(deposit.opening, f"ingest-{n}", [f"pdu-{n}"], 0.5) for n in range(8)]
+        assert not any(each.result(30).complete for each in opened)
+    assert len(attempts) <= 4
 
 
 def test_a_database_that_is_another_ones_is_an_outage(database: str, keeper: Callable[..., Deposit]) -> None:

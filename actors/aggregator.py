@@ -12,6 +12,7 @@ import time
 from typing import Any, Final
 
 from actors import board, topology
+from actors.board import Applied
 from pipeline.core.aggregation import ChannelAggregator, Checkpoint, Summary
 from pipeline.core.channel_intake import ChannelIntake
 from pipeline.core.checkpoint import Counted, from_bytes, to_bytes
@@ -44,6 +45,11 @@ class PhaseAggregatorActor:
             checkpoint,
         )
         self._intake = ChannelIntake(aggregator, counted, time.monotonic())
+
+    def configure(self, applied: Applied) -> None:
+        """Another configuration is in force: devices may have other cycles a second."""
+        self._hz.clear()
+        self._intake.aggregator.rate_anew()
 
     def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""

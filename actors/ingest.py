@@ -124,7 +124,6 @@ class IngestActor:
             "queues": [edge.queue(self._name) for edge in (sending.edges if sending else ())],
             "epoch": sending.epoch if sending else 0,  # 0: it stands by
             "counted": intake.counted if intake else Tally(),
-            "retained_bytes": self._retention.nbytes,
             "notices": self._silence.notices if self._silence else [],
         }
 

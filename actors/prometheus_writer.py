@@ -32,12 +32,12 @@ from pipeline.adapters.web.socket import LiveSocket
 from pipeline.core.aggregation import Summary
 from pipeline.core.alerts import standing
 from pipeline.core.assignment import Groups
-from pipeline.core.balance import balance, joined
+from pipeline.core.balance import STARTED_ANEW, balance, joined
 from pipeline.core.completeness import Completeness
 from pipeline.core.config import PipelineConfig
+from pipeline.core.counters import Added, Greatest
 from pipeline.core.errors import InputError, KarmanError
 from pipeline.core.fleet.told import Told
-from pipeline.core.greatest import Greatest
 from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
@@ -80,6 +80,7 @@ class PrometheusWriterActor:
         self._dropped: dict[str, int] = {}
         self._refused = ""
         self._greatest: defaultdict[str, Greatest] = defaultdict(Greatest)  # by actor
+        self._added = Added()  # by store
         self._snapshot = Snapshot(settings=config.metrics)
         self._page = _Rendered(Snapshot(), Body(exposition.CONTENT_TYPE, b""))
         self._rendering = threading.Lock()
@@ -175,10 +176,12 @@ class PrometheusWriterActor:
         summaries = tuple(
             self._held(name, self._latest[name]) for name in topology.aggregator_names(config) if name in self._latest
         )
-        store = joined([self._latest[name] for name in topology.store_names(config) if name in self._latest])
+        store = joined(
+            [self._going_on(name, self._latest[name]) for name in topology.store_names(config) if name in self._latest]
+        )
         actors = self._latest.get(topology.SUPERVISOR, {})
         fleet = self._latest.get(topology.FLEET)
-        told = self._held_fleet(fleet.told) if fleet and fleet.told else None
+        told = self._held_fleet(fleet.told, store.get("fleet_refused_s", 0)) if fleet and fleet.told else None
         adding = [fleet.queue, *map(self._latest.get, topology.fleet_shard_names(config))] if fleet else []
         replay = self._latest.get(topology.REPLAY)
         now_us = time.time_ns() // 1000
@@ -241,11 +244,16 @@ class PrometheusWriterActor:
     def _held(self, name: str, summary: Summary) -> Summary:
         return replace(summary, energy=self._greatest[name].hold(summary.stream_keys, summary.energy))
 
-    def _held_fleet(self, told: Told) -> Told:
+    def _going_on(self, name: str, store: Mapping[str, Any]) -> dict[str, Any]:
+        counts = {key: self._added.add((name, key), store[key]) for key in STARTED_ANEW if key in store}
+        return {**store, **counts}
+
+    def _held_fleet(self, told: Told, refused_s: int) -> Told:
         greatest = self._greatest[topology.FLEET]
         greatest.keep(told.places)
         energy_j = greatest.hold(told.places, told.figures.total_energy_j)
-        return replace(told, figures=replace(told.figures, total_energy_j=energy_j))
+        figures = replace(told.figures, total_energy_j=energy_j)
+        return replace(told, figures=figures, unwritten_s=told.unwritten_s + refused_s)
 
     def _grown(self, dropped: Mapping[str, int]) -> Mapping[str, int]:
         """The counts, none lower than before: with an ingest dies what it had not handed on yet, and a counter that

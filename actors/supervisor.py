@@ -179,7 +179,7 @@ class SupervisorActor:
             if name in hosted and tuple(hosted[name].values()) != devices:
                 self._host(name, devices)
         told = [topology.EXPORTER, *([topology.FLEET] if config.fleet_settings is not None else [])]
-        told += topology.fleet_shard_names(config)
+        told += [*topology.fleet_shard_names(config), *topology.aggregator_names(config)]
         ray.get([self._watch.handle(name).configure.remote(applied) for name in told], timeout=ASK_S)
         self._carried_out = True
 

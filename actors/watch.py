@@ -56,10 +56,6 @@ class Watch:
         """Watch an actor no more."""
         self._watched.pop(name, None)
 
-    def names(self) -> list[str]:
-        """All that are watched."""
-        return list(self._watched)
-
     def status(self) -> Mapping[str, dict[str, Any]]:
         """Process, node and restarts of each; `waits_s` is how long it waits before it begins again."""
         now_s = time.time()

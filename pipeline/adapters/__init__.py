@@ -1,1 +1,1 @@
-"""Adapters: each module wraps one foreign library, and is its only importer."""
+"""Adapters: each foreign library is imported in one module or package here, and what the core must not know is done."""

@@ -182,7 +182,7 @@ class Deposit:
             "spool_segments": self._spool.segments if self._spool else 0,
             "spool_damaged": self._spool.damaged if self._spool else 0,
             "failing_jobs": self._jobs.failing if self._jobs else 0,
-            "fleet_refused": self.fleet.refused,
+            "fleet_refused_s": self.fleet.refused_s,
             "error": self._outage,
         }
 

@@ -29,7 +29,7 @@ class FleetDeposit:
     def __init__(self, wake: threading.Condition) -> None:
         self._wake = wake
         self._waiting: deque[tuple[pa.RecordBatch, Future[None]]] = deque()  # as many as the sender's window
-        self.refused = 0  # batches that the database would not take
+        self.refused_s = 0  # seconds that the database would not take
 
     @property
     def waiting(self) -> bool:
@@ -54,8 +54,8 @@ class FleetDeposit:
         try:
             fleet.write(store.connection, store.flavour, store.partitions, rows)
         except RefusedError as error:
-            if not self.refused:
+            if not self.refused_s:
                 log.error("%s: seconds of the fleet are dropped", error)
-            self.refused += 1
+            self.refused_s += len(rows.column("time").unique())
         self._waiting.popleft()
         future.set_result(None)

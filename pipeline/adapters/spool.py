@@ -44,7 +44,6 @@ class Reading:
     Where the header itself is gone their number is not known, and not counted.
     """
 
-    number: int
     batches: tuple[Batch, ...]
     damaged: bool
 
@@ -158,7 +157,7 @@ class Spool:
             if isinstance(error, OSError) and error.errno not in _GONE:
                 raise SpoolError(f"the spool {self._folder} cannot be read: {error.strerror}") from error
             self._set_aside(number)
-            return Reading(number, (), True)
+            return Reading((), True)
         damaged = False
         for length, checksum, messages in _ENTRY.iter_unpack(entries):
             packed = data[position : position + length]
@@ -173,7 +172,7 @@ class Spool:
         if damaged:
             self._keep_copy(number, data)
             batches.append(only_counts(*self._account, number, {"": Tally(dropped={Drop.SPOOL_DAMAGED: lost})}))
-        return Reading(number, tuple(batches), damaged)
+        return Reading(tuple(batches), damaged)
 
     def remove(self, number: int) -> None:
         """Forget a segment whose batches are stored."""

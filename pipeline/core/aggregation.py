@@ -222,6 +222,10 @@ class ChannelAggregator:
             self._rated = len(self._keys.keys)
             self._energy.push(Rows(series, time_us, sequence, own_time[order], real_w, reactive_var))
 
+    def rate_anew(self) -> None:
+        """Ask again how many cycles a second each device has."""
+        self._rated = 0
+
     def _note_arrivals(self, batch: pa.RecordBatch, time_us: NDArray[np.int64], own_time: NDArray[np.bool_]) -> None:
         device = batch.column("device")
         code, names = device.indices.to_numpy(), device.dictionary.to_pylist()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pipeline.core.model import STORAGE_DROPS, Account, Tally, total
 
@@ -55,6 +55,9 @@ def balance(
         rows=committed.rows,
         dropped=dropped,
     )
+
+
+STARTED_ANEW: Final = ("transactions", "batches", "busy_s", "spool_damaged", "fleet_refused_s")  # with each process
 
 
 def joined(stores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Limits:
     calculation_names: int = 256  # names come from outside and each keeps state; a Karman sends three
     aggregator_flush_s: float = 0.05  # what a live view can see
     store_flush_s: float = 0.1  # a COPY costs 1 ms whatever it carries; more often only burns CPU
-    outbox_bytes: int = 64 << 20  # towards each receiver: 80 s of 64 devices while it is away
+    outbox_bytes: int = 64 << 20  # towards each receiver: 54 s of 64 devices while it is away
     aggregator_retain_s: float = 10.0  # resent to a restarted aggregator: twice the usual window
     recent_s: float = 10.0  # cycles kept for the live page, which has older ones from the database
     recent_bytes: int = 64 << 20  # of an ingest: 10 s of 64 devices are 14 MB; more only where a device floods
@@ -88,7 +88,7 @@ class Storage:
     chunk_s: float | None = None  # TimescaleDB's chunk of cycles; None derives it from devices and memory
     indexed_devices: int = 200  # up to so many, cycles are indexed by device: see `upkeep.index_cycles`
     columnstore_after_s: float = 2 * 3600.0  # late rows and a drained spool go into rowstore, which is cheaper
-    spool_bytes: int = 8 << 30  # 6 hours of 30 devices: 12.7 kB a second and device
+    spool_bytes: int = 8 << 30  # 2 to 4 hours of 30 devices: 19 kB a second and device, in small batches 35
     roll_up_s: float = 10.0  # plain PostgreSQL: how often minutes that are over, and their hours, are looked for
     tidy_s: float = 600.0  # how often partitions are made ahead and dropped, and the ledger is pruned
 

@@ -15,7 +15,7 @@ Must not know: sockets, clocks, what happens to a gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,14 +84,6 @@ class Continuity:
             for slot, key in enumerate(self._table.keys)
             if self._last[slot] != _NONE
         }
-
-    def forget(self, devices: Iterable[str]) -> None:
-        """Let the given devices begin without a past."""
-        gone = set(devices)
-        for slot, key in enumerate(self._table.keys):
-            if key[0] in gone:
-                self._last[slot] = _NONE
-                self._seen[slot] = _NONE
 
     def observe(self, batch: pa.RecordBatch) -> Verdict:
         """Judge the rows of a batch, in the order of their arrival (columns of CYCLE_SCHEMA or SPECTRUM_SCHEMA)."""

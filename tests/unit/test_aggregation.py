@@ -285,6 +285,16 @@ def test_a_device_without_times_counts_a_period_of_its_own_mains_also_with_a_suc
         assert seconds["us", stream] == pytest.approx(60 / 60)
 
 
+def test_a_device_whose_mains_are_corrected_counts_periods_of_the_new_ones() -> None:
+    hz = {"pdu1": 60.0}
+    aggregator = ChannelAggregator("a", STREAMS, WINDOW_US, nominal_hz=lambda device: hz[device])
+    aggregator.push(cycles([row for n in range(60) for row in message(n, flags=1)]))
+    hz["pdu1"] = 50.0
+    aggregator.rate_anew()
+    aggregator.push(cycles([row for n in range(60, 110) for row in message(n, flags=1)]))
+    assert aggregator.summary().energy[:, INTEGRATED] == pytest.approx(np.full(len(STREAMS), 2.0))
+
+
 def test_a_successor_has_a_row_for_each_stream_before_any_arrives() -> None:
     first = aggregator()
     first.push(cycles(message(0)))

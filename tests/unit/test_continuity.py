@@ -83,16 +83,6 @@ def test_the_row_of_a_position_stays_known() -> None:
     assert verdict.late == {}
 
 
-def test_forgotten_devices_begin_without_a_past_and_others_go_on() -> None:
-    continuity = Continuity("cycle", {KEY: Position(5, 5), ("pdu2", "x"): Position(5, 5)})
-    continuity.forget(["pdu1"])
-    assert continuity.positions() == {("pdu2", "x"): Position(5, 5)}
-    verdict = continuity.observe(cycles([*rows([2, 3]), {"sequence": 8, "device": "pdu2", "stream": "x"}]))
-    assert verdict.kept.all()
-    assert (verdict.late, verdict.resets) == ({}, {})
-    assert [(gap.device, gap.missing) for gap in verdict.gaps] == [("pdu2", 2)]
-
-
 def test_a_spectrum_every_so_many_cycles_misses_nothing_in_between() -> None:
     continuity = Continuity("spectrum", stride=0)
     assert continuity.observe(spectra(rows([60]))).gaps == ()

@@ -32,10 +32,6 @@ class Histograms:
         row, _ = np.nonzero(counted)
         np.add.at(self.counts, (row, bucket_of(power_mw[counted])), 1)
 
-    def merge(self, counts: NDArray[np.int32]) -> None:
-        """Add other counts, of the same rows."""
-        self.counts += counts
-
 
 def bucket_of(power_mw: Ints) -> Ints:
     """The bucket of each value."""

@@ -1,7 +1,8 @@
 """Counters that never go back, for those who read them.
 
 A restarted aggregator begins from its checkpoint and is sent again what that does not know: for a moment it stands
-behind what was already read. A counter that goes back a little looks to Prometheus like one that began anew.
+behind what was already read (`Greatest`). Others count from 0 again (`Added`), which does not show where the counts of
+several are told as one. A counter that goes back a little looks to Prometheus like one that began anew.
 
 Must not know: what is counted.
 """
@@ -9,9 +10,12 @@ Must not know: what is counted.
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Count = TypeVar("Count", int, float)
 
 
 class Greatest:
@@ -40,3 +44,18 @@ class Greatest:
             kept = {key: slot for key, slot in self._slots.items() if key not in gone}
             self._values = self._values[list(kept.values())]
             self._slots = {key: slot for slot, key in enumerate(kept)}
+
+
+class Added:
+    """Counts of processes that count from 0 whenever they begin. `add` is its only mutator."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Hashable, tuple[float, float]] = {}  # of those that were before, and of the present one
+
+    def add(self, key: Hashable, count: Count) -> Count:
+        """The count, with those before the last ones that began anew."""
+        before, last = self._counts.get(key, (0, 0))
+        if count < last:
+            before += last
+        self._counts[key] = (before, count)
+        return type(count)(before + count)

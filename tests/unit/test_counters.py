@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.core.greatest import Greatest
+from pipeline.core.counters import Added, Greatest
 
 
 def test_no_counter_goes_back_whatever_the_order_of_keys() -> None:
@@ -31,3 +31,9 @@ def test_one_that_is_gone_and_comes_back_begins_anew() -> None:
     greatest.hold(["a", "b", "c"], np.array([1.0, 2.0, 3.0]))
     greatest.keep(["c", "a"])
     assert greatest.hold(["a", "b", "c"], np.zeros(3)).tolist() == [1, 0, 3]
+
+
+def test_what_began_anew_goes_on() -> None:
+    added = Added()
+    assert [added.add("a", count) for count in (0, 5, 7, 2, 2, 3, 0, 1)] == [0, 5, 7, 9, 9, 10, 10, 11]
+    assert [added.add("b", count) for count in (1.5, 0.25)] == [1.5, 1.75]

@@ -50,7 +50,10 @@ _STEP_OF_BUCKETS: Final = "1.5 * greatest($__interval_ms, 1000) * interval '1 ms
 # Streams need not share their times: what another one's points leave empty for less than this is no gap.
 _SPANNED_MS: Final = 100
 # Cycles of a device without a clock may have arrived at the same time: their numbers tell them apart.
-_NUMBER: Final = "coalesce(sequence, max(sequence) OVER (PARTITION BY time))"
+_NUMBER: Final = (
+    "CASE WHEN bool_or(flags & 3 <> 0) OVER (PARTITION BY time)"
+    " THEN coalesce(sequence, max(sequence) OVER (PARTITION BY time)) END"
+)
 _OF_DEVICE: Final = "$__timeFilter(time) AND device = ${device:sqlstring} AND phase = ${phase:sqlstring}"
 
 _HOW: Final = (

@@ -24,6 +24,9 @@ def migrate(dsn: Dsn) -> None:
     for name in applied:
         console.print(f"applied {name}")
     console.print("the schema is current")
+    if not schema.has_reader(dsn):
+        said = f"there is no role {schema.READER} for dashboards, and this user may not make it: see docs/storage.md"
+        console.print(f"[yellow]{said}[/yellow]", soft_wrap=True)
 
 
 @app.command()
@@ -32,8 +35,11 @@ def status(dsn: Dsn) -> None:
     console = Console(highlight=False)
     flavour, had = schema.applied(dsn)
     console.print(f"made for {'TimescaleDB' if flavour is schema.Flavour.TIMESCALE else 'plain PostgreSQL'}")
-    for migration in schema.migrations(flavour):
+    ours = schema.migrations(flavour)
+    for migration in ours:
         console.print(f"{'applied' if migration.version in had else 'pending'}  {migration.name}")
+    for version in sorted(had - {migration.version for migration in ours}):
+        console.print(f"[yellow]applied  {version:04d}, which only a newer version of karman knows[/yellow]")
     if not had:
         console.print("next: karman db migrate")
         return
@@ -47,4 +53,6 @@ def status(dsn: Dsn) -> None:
         table.add_row(series.series, *figures)
     console.print(table)
     for error, count in failing_jobs(dsn).items():
-        console.print(f"[red]its scheduler fails at {count} jobs:[/red] {escape(error)}; a running pipeline runs them")
+        jobs = "job" if count == 1 else "jobs"
+        said = f"[red]its scheduler fails at {count} {jobs}:[/red] {escape(error)}; while a pipeline runs it runs them"
+        console.print(said, soft_wrap=True)

@@ -35,6 +35,15 @@ def cycles(count: int, device: str = "rack1-pdu2", first: int = 0) -> pa.RecordB
     )
 
 
+def arrived_together(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of a device without a clock, all at one moment."""
+    count = rows.num_rows
+    at = pa.array([START_US] * count).view(CYCLE_SCHEMA.field("time").type)
+    rows = rows.set_column(0, CYCLE_SCHEMA.field("time"), at)
+    flags = pa.array([int(Flag.TIME_ABSENT)] * count, pa.int32())
+    return rows.set_column(CYCLE_SCHEMA.get_field_index("flags"), CYCLE_SCHEMA.field("flags"), flags)
+
+
 def spectra(rows: list[dict[str, object]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=SPECTRUM_SCHEMA)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from pipeline.adapters.timescale import history
@@ -51,10 +50,8 @@ def test_the_first_moment_is_inside_and_the_last_is_not_and_of_too_many_the_newe
 
 
 def test_cycles_that_arrived_together_stay_apart(database: str) -> None:
-    rows = batches.cycles(8)
-    time = pa.array([batches.START_US] * rows.num_rows).view(rows.schema.field("time").type)
     store = Store(database)
-    store.write([batches.batch(0, rows.set_column(0, rows.schema.field("time"), time))])
+    store.write([batches.batch(0, batches.arrived_together(batches.cycles(8)))])
     store.close()
     found = by_cycle(history.cycles(database, "rack1-pdu2", 0, 2 * batches.START_US, 10_000), STREAMS)
     assert sorted(found.sequence.tolist()) == list(range(8))

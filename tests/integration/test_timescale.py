@@ -22,7 +22,7 @@ from pipeline.adapters.timescale.store import Store
 from pipeline.core.continuity import Position
 from pipeline.core.errors import InputError, StorageError
 from pipeline.core.model import CYCLE_SCHEMA, VALUE_COLUMNS, Gap, Tally
-from tests.integration.batches import START_US, batch, cycles, spectra
+from tests.integration.batches import START_US, arrived_together, batch, cycles, spectra
 
 
 @pytest.fixture
@@ -54,6 +54,22 @@ def test_tables_of_another_version_are_said_before_anything_is_stored(database: 
         connection.execute("ALTER TABLE schema_migration DROP COLUMN digest")
     with pytest.raises(InputError, match="another version of karman"):
         schema.migrate(database)
+
+
+def test_tables_of_a_newer_version_are_left_alone(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("INSERT INTO schema_migration VALUES (9999, '9999_future', 'x')")
+    with pytest.raises(InputError, match="newer version of karman"):
+        schema.migrate(database)
+    assert 9999 in schema.applied(database)[1]
+
+
+def test_to_look_changes_nothing(empty_database: str) -> None:
+    flavour, _ = schema.applied(empty_database)
+    with psycopg.connect(empty_database) as connection:
+        assert connection.execute("SELECT 1 FROM pg_extension WHERE extname = 'timescaledb'").fetchone() is None
+    schema.migrate(empty_database)
+    assert schema.applied(empty_database)[0] is flavour
 
 
 def test_values_stand_in_the_table_bit_for_bit(store: Store, database: str) -> None:
@@ -110,6 +126,16 @@ def test_positions_tell_where_streams_stand_and_late_rows_do_not_move_them_back(
     assert found["spectrum"] == {}
     assert accounts.last_epoch(store.connection, "ingest-0") == 1000
     assert accounts.last_epoch(store.connection, "ingest-1") == -1
+
+
+def test_of_messages_that_arrived_together_the_last_one_tells_where_streams_stand(store: Store) -> None:
+    row = {"device": "rack1-pdu2", "stream": "threephase/karman1", "flags": 0, "magnitude": [1.0], "phase": []}
+    times = {"time": START_US, "received": START_US, "message": 0}
+    many = spectra([row | times | {"sequence": number} for number in (60, 180, 120)])
+    store.write([replace(batch(0, arrived_together(cycles(10))), spectra=many)])
+    found = positions(store.connection, ["rack1-pdu2"], datetime.fromtimestamp(START_US / 1e6, UTC))
+    assert {position.sequence for position in found["cycle"].values()} == {9}
+    assert found["spectrum"] == {("rack1-pdu2", "threephase/karman1"): Position(180, START_US)}
 
 
 def test_spectra_and_gaps_are_kept(store: Store, database: str) -> None:

@@ -38,6 +38,10 @@ def needs(store: Store, flavour: Flavour) -> None:
         store.connection.commit()
 
 
+def partition(time_us: int) -> str:
+    return f"cycle_p{datetime.fromtimestamp(time_us / 1e6, UTC):%Y%m%d%H}"
+
+
 def test_partitions_are_made_ahead_and_dropped_when_all_their_rows_are_too_old(store: Store) -> None:
     needs(store, Flavour.PLAIN)
     settings = replace(Storage(), keep_cycles_s=2 * 3600.0, keep_1s_s=DAY_S)
@@ -47,7 +51,7 @@ def test_partitions_are_made_ahead_and_dropped_when_all_their_rows_are_too_old(s
     assert store.partitions.tidy(connection, settings, first + 3 * HOUR_US - 1) == []
     assert connection.execute("SELECT count(*) FROM cycle").fetchone() == (60,)
     dropped = store.partitions.tidy(connection, settings, first + 3 * HOUR_US + 1)
-    assert dropped == [f"cycle_p{datetime.fromtimestamp(first / 1e6, UTC):%Y%m%d%H}"]
+    assert dropped == [partition(first)]
     assert connection.execute(
         "SELECT (SELECT count(*) FROM cycle), (SELECT sum(row_count) FROM power_1s)"
     ).fetchone() == (0, 60)
@@ -73,6 +77,37 @@ def unknown_parts(store: Store, index: str) -> int:
     (parts,) = store.connection.execute("SELECT brin_summarize_new_values(%s::regclass)", [index]).fetchone() or (0,)
     store.connection.commit()
     return int(parts)
+
+
+def test_who_reads_for_long_holds_nobody_up(store: Store, database: str) -> None:
+    """Neither new partitions nor others who read; what is too old goes when they have ended."""
+    needs(store, Flavour.PLAIN)
+    settings = replace(Storage(), keep_cycles_s=2 * 3600.0)
+    store.write([batch(0, cycles(20))])
+    connection, later_us = store.connection, START_US // HOUR_US * HOUR_US + 3 * HOUR_US + 1
+    with psycopg.connect(database) as reader, psycopg.connect(database, autocommit=True) as another:
+        reader.execute("SELECT count(*) FROM cycle")
+        connection.execute("SET statement_timeout = '2s'")
+        connection.commit()
+        assert store.partitions.tidy(connection, settings, later_us) == []
+        assert connection.execute("SELECT to_regclass(%s)", [partition(later_us + HOUR_US)]).fetchone() != (None,)
+        assert another.execute("SELECT count(*) FROM cycle").fetchone() == (60,)
+        reader.rollback()
+        assert len(store.partitions.tidy(connection, settings, later_us)) == 1
+
+
+def test_a_partition_is_as_its_table_is(store: Store) -> None:
+    needs(store, Flavour.PLAIN)
+    store.write([batch(0, cycles(20))])
+    counted = (
+        "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = i.inhparent), "
+        "(SELECT count(*) FROM pg_index x JOIN pg_inherits h ON h.inhrelid = x.indexrelid WHERE x.indrelid = i.inhrelid), "
+        "(SELECT count(*) FROM pg_index WHERE indrelid = i.inhrelid) "
+        "FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent WHERE c.relkind = 'p'"
+    )
+    found = store.connection.execute(counted.encode()).fetchall()
+    assert len(found) >= 2
+    assert all(one == attached == all_ > 0 for one, attached, all_ in found)
 
 
 def test_the_indexes_by_time_know_what_was_stored_since_the_last_time(store: Store) -> None:

@@ -17,7 +17,7 @@ from pipeline.adapters.timescale import schema
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.model import VALUE_COLUMNS
 from tests import grafana
-from tests.integration.batches import START_US, batch, cycles
+from tests.integration.batches import START_US, arrived_together, batch, cycles
 
 # As the original's panel asks, Grafana's macro expanded.
 ORIGINAL = """
@@ -117,7 +117,7 @@ def test_a_power_factor_is_of_the_same_cycles_or_of_none(database: str) -> None:
 def test_messages_without_a_time_of_their_own_are_told_apart_and_others_than_phases_in_no_sum(database: str) -> None:
     rows = partial(cycles(4), "a_real_power_w", lambda _cycle, _phase: True)
     rows = partial(rows, "a_reactive_power_var", lambda cycle, _phase: cycle < 3)
-    rows = rows.set_column(0, rows.schema.field(0), pa.array([START_US] * 12).view(rows.column("time").type))
+    rows = arrived_together(rows)
     rows = rows.set_column(4, rows.schema.field(4), pa.array([n // 3 for n in range(12)], pa.int64()))
     values = rows.column("a_rms_voltage_v").to_pylist()
     values[0], values[3] = float("nan"), float("-inf")
@@ -135,6 +135,20 @@ def test_messages_without_a_time_of_their_own_are_told_apart_and_others_than_pha
     assert [len(data) for data in frames] == [6, 3, 3, 3]
     voltages = [data["threephase/karman1"]["phase_a"].get("rms_voltage") for data in frames]
     assert sorted(voltage is None for voltage in voltages) == [False, True, True, True]  # NaN, infinite, NULL
+
+
+def test_what_is_of_one_time_is_one_frame_however_its_streams_are_numbered(database: str) -> None:
+    rows = partial(cycles(2), "a_real_power_w", lambda _cycle, _phase: True)
+    numbers = pa.array([101, 202, 303, 102, 203, 304], pa.int64())
+    rows = rows.set_column(4, rows.schema.field(4), numbers)
+    flags = rows.schema.get_field_index("flags")
+    rows = rows.set_column(flags, rows.schema.field(flags), pa.array([0] * 6, pa.int32()))
+    with contextlib.closing(Store(database)) as store:
+        store.write([batch(0, rows)])
+    with psycopg.connect(database) as connection:
+        frames = [data for (data,) in connection.execute("SELECT data FROM bibimbap").fetchall()]
+    assert [sorted(data) for data in frames] == [[f"threephase/karman{n}" for n in (1, 2, 3)]] * 2
+    assert all(data["threephase/karman2"]["phase_a"]["three_phase_real_power"] == 300 for data in frames)
 
 
 def test_the_view_shows_the_device_that_the_setting_names(filled: str) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.adapters.timescale.connection import connect, translated
-from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS
+from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS, Flag
 
 TIMEOUT_MS: Final = 2000
 _UNKNOWN: Final = -1
@@ -30,7 +30,8 @@ _QUERY: Final = (
 def cycles(dsn: str, device: str, from_us: int, to_us: int, limit: int) -> pa.RecordBatch:
     """The rows of a device with from_us <= time < to_us, `CYCLE_SCHEMA`, at most the newest `limit`.
 
-    What has the same time and number is one message: those of a device without a clock may have arrived together.
+    What has the same time is one message; of a device without a clock also the same number, for several may have
+    arrived together.
 
     Raises:
         StorageError: the database is away, or too slow.
@@ -54,18 +55,22 @@ def _rows(device: str, found: list[tuple[Any, ...]]) -> pa.RecordBatch:
         pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(found), np.int32)), pa.array([device])),
         pa.array(names, pa.string()).dictionary_encode(),
         sequence,
-        pa.array(_messages(np.array(times, np.int64), sequence.fill_null(_UNKNOWN).to_numpy())),
+        pa.array(_messages(*(np.array(of, np.int64) for of in (times, sequence.fill_null(_UNKNOWN), flags)))),
         pa.array(flags, pa.int32()),
         *(pa.array(column, pa.float32()) for column in values),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=CYCLE_SCHEMA)
 
 
-def _messages(time_us: NDArray[np.int64], sequence: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The message of each row; one without a number belongs to the last one of its time."""
+def _messages(time_us: NDArray[np.int64], sequence: NDArray[np.int64], flags: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The message of each row: by its time, and where that is an arrival, which several may share, by its number too.
+
+    One without a number belongs to the last one of its time.
+    """
     _, moment = np.unique(time_us, return_inverse=True)
-    last = np.full(len(time_us), _UNKNOWN)
+    last, arrived = np.full(len(time_us), _UNKNOWN), np.zeros(len(time_us), bool)
     np.maximum.at(last, moment, sequence)
-    number = np.where(sequence == _UNKNOWN, last[moment], sequence)
+    np.logical_or.at(arrived, moment, flags & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) != 0)
+    number = np.where(arrived[moment], np.where(sequence == _UNKNOWN, last[moment], sequence), 0)
     _, message = np.unique(np.stack([time_us, number]), axis=1, return_inverse=True)
     return message.reshape(-1).astype(np.int64)

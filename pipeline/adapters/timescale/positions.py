@@ -30,10 +30,23 @@ CROSS JOIN LATERAL (
 ) last
 WHERE d.name = ANY(%s) AND last.time IS NOT NULL
 """
-_NEWEST = """
+# Messages that arrived at one moment may share their time.
+_NEWEST_CYCLES = """
 SELECT DISTINCT ON (device_id, stream_id) device_id, stream_id, sequence, (extract(epoch FROM time) * 1000000)::bigint
-FROM {} WHERE time >= %s AND time < %s AND device_id = ANY(%s) AND sequence IS NOT NULL
-ORDER BY device_id, stream_id, time DESC
+FROM cycle WHERE time >= %s AND time < %s AND device_id = ANY(%s) AND sequence IS NOT NULL
+ORDER BY device_id, stream_id, time DESC, sequence DESC
+"""
+# By the index of each stream: there may be millions in a day, and most streams have none.
+_NEWEST_SPECTRA = """
+SELECT d.name, s.name, newest.sequence, (extract(epoch FROM newest.time) * 1000000)::bigint
+FROM device d
+CROSS JOIN stream s
+CROSS JOIN LATERAL (
+    SELECT sequence, time FROM spectrum p
+    WHERE p.device_id = d.id AND p.stream_id = s.id AND time >= %s AND time < %s AND sequence IS NOT NULL
+    ORDER BY time DESC, sequence DESC LIMIT 1
+) newest
+WHERE d.name = ANY(%s)
 """
 
 
@@ -49,17 +62,12 @@ def positions(connection: psycopg.Connection, devices: Sequence[str], now: datet
         # Devices that run stand in the same one or two seconds, so these are few queries.
         for second, ids in by_second.items():
             window = [second, second + timedelta(seconds=1), list(ids)]
-            for device_id, stream_id, sequence, time_us in connection.execute(_NEWEST.format("cycle").encode(), window):
+            for device_id, stream_id, sequence, time_us in connection.execute(_NEWEST_CYCLES, window):
                 key = names.get((device_id, stream_id))
                 known = found["cycle"].get(key) if key else None
                 if key and (known is None or known.time_us < time_us):
                     found["cycle"][key] = Position(sequence, time_us)
-        everything = connection.execute(
-            "SELECT d.id, s.id, d.name, s.name FROM device d CROSS JOIN stream s WHERE d.name = ANY(%s)",
-            [list(devices)],
-        )
-        keys = {(device_id, stream_id): (device, stream) for device_id, stream_id, device, stream in everything}
-        window = [now - timedelta(days=1), now + timedelta(days=1), list({device_id for device_id, _ in keys})]
-        for device_id, stream_id, sequence, time_us in connection.execute(_NEWEST.format("spectrum").encode(), window):
-            found["spectrum"][keys[device_id, stream_id]] = Position(sequence, time_us)
+        window = [now - timedelta(days=1), now + timedelta(days=1), list(devices)]
+        for device, stream, sequence, time_us in connection.execute(_NEWEST_SPECTRA, window):
+            found["spectrum"][device, stream] = Position(sequence, time_us)
     return found

@@ -22,6 +22,7 @@ from pipeline.core.errors import InputError
 _LOCK: Final = 0x6B61726D  # "karm": pipelines that start together migrate one after the other
 _OLDEST_TIMESCALE: Final = (2, 28)
 _FOLDER: Final = "sql"
+READER: Final = "karman_reader"
 
 
 class Flavour(StrEnum):
@@ -55,8 +56,12 @@ def migrations(flavour: Flavour) -> list[Migration]:
     return sorted(found, key=lambda migration: migration.version)
 
 
-def detect(connection: psycopg.Connection) -> Flavour:
-    """What this database can be: Timescale if Community TimescaleDB of at least 2.28 is, or can be, there."""
+def detect(connection: psycopg.Connection, create: bool = True) -> Flavour:
+    """What this database can be: Timescale if Community TimescaleDB of at least 2.28 is, or can be, there.
+
+    Args:
+        create: the extension, where it is not there yet.
+    """
     row = connection.execute(
         "SELECT coalesce(installed_version, default_version), installed_version IS NOT NULL"
         " FROM pg_available_extensions WHERE name = 'timescaledb'"
@@ -71,6 +76,8 @@ def detect(connection: psycopg.Connection) -> Flavour:
         loaded = connection.execute("SELECT current_setting('timescaledb.max_background_workers', true)").fetchone()
         if loaded in (None, (None,)):
             return Flavour.PLAIN
+        if not create:
+            return Flavour.TIMESCALE
         try:
             with connection.transaction():
                 connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
@@ -90,7 +97,7 @@ def applied(dsn: str) -> tuple[Flavour, set[int]]:
     """The flavour of a database, or the one it would get, and the versions that it has had."""
     with translated(), connect(dsn) as connection:
         if connection.execute("SELECT to_regclass('schema_migration')").fetchone() == (None,):
-            return detect(connection), set()
+            return detect(connection, create=False), set()
         had = {version for (version,) in connection.execute("SELECT version FROM schema_migration")}
         return flavour_of(connection), had
 
@@ -114,7 +121,12 @@ def migrate(dsn: str) -> list[str]:
         had = _had(connection)
         flavour = flavour_of(connection) if had else detect(connection)
         connection.commit()
-        for migration in migrations(flavour):
+        ours = migrations(flavour)
+        if had and max(had) > ours[-1].version:
+            raise InputError(
+                f"the tables of {describe(dsn)} are of a newer version of karman (migration {max(had)}): use that one"
+            )
+        for migration in ours:
             if migration.version in had:
                 if had[migration.version] != migration.digest:
                     raise InputError(
@@ -132,6 +144,12 @@ def migrate(dsn: str) -> list[str]:
                 )
             done.append(migration.name)
     return done
+
+
+def has_reader(dsn: str) -> bool:
+    """Whether the role for readers is there; who may not create roles cannot make it."""
+    with translated(), connect(dsn) as connection:
+        return connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is not None
 
 
 def _had(connection: psycopg.Connection) -> dict[int, str]:

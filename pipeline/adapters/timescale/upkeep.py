@@ -52,6 +52,7 @@ MINUTES_TOGETHER: Final = 3  # rolled up in a transaction: a minute of a thousan
 CYCLE_BYTES_PER_DEVICE_S: Final = 21_000  # 180 rows a second of 118 bytes: one hour of a device is 76 MB
 _CHUNKS_S: Final = (900, HOUR_S, 6 * HOUR_S, DAY_S)
 _OURS: Final = re.compile(r"_p(\d{10})$")  # how a partition's name ends: with the time from which on it holds rows
+DROP_WAIT_MS: Final = 200  # for readers of a table; meanwhile others who begin to read it wait behind us
 _TIDY_LOCK: Final = 0x74696479
 _ROLL_UP_LOCK: Final = 0x726F6C6C
 
@@ -143,7 +144,11 @@ class Partitions:
         self._known: set[str] = set()
 
     def ensure(self, connection: psycopg.Connection, table: str, first_us: int, last_us: int) -> None:
-        """See that the table has partitions for the times from `first_us` to `last_us`. Outside any transaction."""
+        """See that the table has partitions for the times from `first_us` to `last_us`. Outside any transaction.
+
+        A table that is attached disturbs nobody who reads the others, and waits for none; to create it as a partition
+        would wait for every open transaction that has read the whole.
+        """
         length = PARTITION_S[table]
         for index in range(first_us // (length * 1_000_000), last_us // (length * 1_000_000) + 1):
             start = datetime.fromtimestamp(index * length, UTC)
@@ -152,46 +157,56 @@ class Partitions:
                 continue
             try:
                 with connection.transaction():
-                    is_new = connection.execute("SELECT to_regclass(%s) IS NULL", [name]).fetchone() == (True,)
-                    connection.execute(
-                        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({}){}").format(
-                            sql.Identifier(name),
-                            sql.Identifier(table),
-                            sql.Literal(start),
-                            sql.Literal(start + timedelta(seconds=length)),
-                            sql.SQL(_PARTITION_OPTIONS.get(table, "")),
-                        )
-                    )
-                    for (index,) in connection.execute(_BY_TIME.encode(), [name]).fetchall() if is_new else ():
-                        connection.execute(sql.SQL(_OWN_SUMMARIES).format(sql.Identifier(index)))
+                    if connection.execute("SELECT to_regclass(%s) IS NULL", [name]).fetchone() == (True,):
+                        self._make(connection, table, name, start, start + timedelta(seconds=length))
             except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
                 pass  # another writer was faster
             except psycopg.errors.UndefinedTable:
                 return  # the COPY will say so, and its rows go to quarantine
             self._known.add(name)
 
+    def _make(self, connection: psycopg.Connection, table: str, name: str, start: datetime, end: datetime) -> None:
+        of = {"name": sql.Identifier(name), "table": sql.Identifier(table)}
+        options = sql.SQL(_PARTITION_OPTIONS.get(table, ""))
+        connection.execute(
+            sql.SQL("CREATE TABLE {name} (LIKE {table} INCLUDING ALL){options}").format(options=options, **of)
+        )
+        for (index,) in connection.execute(_BY_TIME.encode(), [name]).fetchall():
+            connection.execute(sql.SQL(_OWN_SUMMARIES).format(sql.Identifier(index)))
+        bounds = {"start": sql.Literal(start), "end": sql.Literal(end)}
+        attach = sql.SQL("ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({start}) TO ({end})")
+        connection.execute(attach.format(**of, **bounds))
+
     def tidy(self, connection: psycopg.Connection, settings: Storage, now_us: int) -> list[str]:
-        """Make the partitions of the next interval, drop those that are too old. Returns the names dropped."""
+        """Make the partitions of the next interval, drop those that are too old. Returns the names dropped.
+
+        One is not dropped while somebody reads its table: everybody else would wait with us.
+        """
         dropped = []
         for table, kept_s in retention_s(settings).items():
             ahead_us = now_us + PARTITION_S[table] * 1_000_000
             self.ensure(connection, table, now_us, ahead_us)
             oldest = datetime.fromtimestamp(now_us / 1e6 - kept_s - PARTITION_S[table], UTC)
-            with connection.transaction():
-                row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_TIDY_LOCK]).fetchone()
-                if row != (True,):
-                    continue
-                names = connection.execute(
-                    "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass ORDER BY 1",
-                    [table],
-                ).fetchall()
-                for (name,) in names:
-                    begun = _OURS.search(name)  # else it is the operator's own
-                    if begun and datetime.strptime(begun[1] + "+0000", "%Y%m%d%H%z") < oldest:
+            try:
+                with connection.transaction():
+                    row = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_TIDY_LOCK]).fetchone()
+                    gone = self._too_old(connection, table, oldest) if row == (True,) else []
+                    connection.execute(f"SET LOCAL lock_timeout = '{DROP_WAIT_MS}ms'")
+                    for name in gone:
                         connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
-                        self._known.discard(name)
-                        dropped.append(name)
+            except psycopg.errors.LockNotAvailable:
+                log.info("old partitions of %s are dropped later: somebody reads it", table)
+                continue
+            self._known -= {*gone}
+            dropped += gone
         return dropped
+
+    def _too_old(self, connection: psycopg.Connection, table: str, oldest: datetime) -> list[str]:
+        names = connection.execute(
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass ORDER BY 1", [table]
+        ).fetchall()
+        begun = {name: _OURS.search(name) for (name,) in names}  # what has another name is the operator's own
+        return [name for name, at in begun.items() if at and datetime.strptime(at[1] + "+0000", "%Y%m%d%H%z") < oldest]
 
 
 class Summaries:

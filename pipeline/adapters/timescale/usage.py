@@ -5,6 +5,7 @@ Must not know: how it is shown.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ class Usage:
     columnar_parts: int
 
 
+_JOB: Final = re.compile(r"\bJob \d+ \([^)]*\)")  # in what the scheduler says: else each says something of its own
 _PLAIN: Final = """
 SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint, coalesce(sum(greatest(reltuples, 0)), 0)::bigint,
        count(*), 0
@@ -74,4 +76,4 @@ def failing_jobs(dsn: str) -> Counter[str]:
     with translated(), connect(dsn) as connection:
         if flavour_of(connection) is not Flavour.TIMESCALE:
             return Counter()
-        return Counter(error for _, _, error in failing(connection))
+        return Counter(_JOB.sub("Job …", error) for _, _, error in failing(connection))

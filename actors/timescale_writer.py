@@ -12,7 +12,7 @@ from typing import Any, Final
 from actors import board, topology
 from pipeline.adapters.acknowledging import Acknowledging
 from pipeline.adapters.deposit import Deposit
-from pipeline.adapters.spool import shard_folder
+from pipeline.adapters.spool import hold, shard_folder
 from pipeline.adapters.timescale.inventory import Inventory
 from pipeline.core.config import PipelineConfig
 from pipeline.core.delays import Counts
@@ -35,6 +35,7 @@ class TimescaleWriterActor:
         spool_dir = None
         if config.spool_dir:
             spool_dir = shard_folder(Path(config.spool_dir), shard, config.store_shards)
+            self._held = hold(spool_dir)  # as long as this process lives
         self._deposit = Deposit(config.dsn, config.storage, config.run_us, len(config.devices), spool_dir, shard)
         if shard == 0:  # one is enough
             self._inventory = Inventory(config.dsn, lambda: board.current(config).config.devices)

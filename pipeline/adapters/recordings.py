@@ -8,6 +8,7 @@ Must not know: replay, wire.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import zlib
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ def resolve(name: str, folder: Path | None = None) -> Path:
     Raises:
         InputError: there is no such file; says which recordings there are.
     """
-    path = Path(name).expanduser()
+    path = Path(name)
+    with contextlib.suppress(RuntimeError):  # there is nobody of that name
+        path = path.expanduser()
     if path.is_file():
         return path
     if path.name != name:

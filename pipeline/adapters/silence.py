@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from pipeline.adapters import link, wire
+from pipeline.core.framing import printable
 
+OFTEN: Final = 3  # connections
 NOTICES: Final = 20  # of an ingest; what is silent is counted, and is in the metrics
 PROBE_S: Final = 2.0  # a device publishes 50 or 60 times a second: two seconds of nothing is nothing
 
@@ -45,7 +47,7 @@ class SilenceWatch:
                 self._probes.submit(self._tell, name, state)
 
     def _tell(self, name: str, state: link.LinkState) -> None:
-        topic = state.topic.decode(errors="replace")
+        topic = printable(state.topic.decode(errors="replace"))
         why = self._why(state)
         if why and name in self._told:  # else it was heard meanwhile
             where = f"nothing on topic '{topic}' at {state.endpoint} for {self._silence_s:.0f} s"
@@ -56,6 +58,9 @@ class SilenceWatch:
         if not state.connected:
             if state.failure:
                 return f"the handshake has failed {state.handshakes_failed} times: {state.failure}"
+            if state.connections > OFTEN:
+                largest = f"{link.LARGEST_MESSAGE >> 20} MiB"
+                return f"the connection breaks off again and again: does it restart, or send messages above {largest}?"
             if state.connections:
                 return "the connection is gone: is the device on?"
             return "no connection yet: is the address right, and the device on?"
@@ -67,5 +72,5 @@ class SilenceWatch:
             return "it publishes messages that are not ours"
         if seen == state.topic:
             return ""
-        topic = seen.decode(errors="replace")
+        topic = printable(seen.decode(errors="replace"))
         return f"it publishes under topic '{topic}': use --topic, or give it that 'topic' in the fleet file"

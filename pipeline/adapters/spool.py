@@ -13,19 +13,24 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
+import logging
 import os
 import struct
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from pipeline.core.digest import Digest
 from pipeline.core.envelope import pack, unpack
 from pipeline.core.errors import SpoolError
 from pipeline.core.intake import only_counts
 from pipeline.core.model import Account, Batch, Drop, Tally, merged, total, without_rows
+
+log = logging.getLogger(__name__)
 
 _MAGIC: Final = b"KSP2"
 _WITHOUT_DIGEST: Final = b"KSP1"  # of earlier versions of this program
@@ -34,6 +39,7 @@ _ENTRY: Final = struct.Struct("<III")  # length, checksum and messages of a batc
 _DIGEST: Final = struct.Struct("<II")  # length and checksum
 _SUFFIX: Final = ".segment"
 _GONE: Final = (errno.EIO, errno.ENOENT)  # not to be read later either
+PREDECESSOR_S: Final = 10.0  # how long a process that was killed may take to be gone
 _DROPPED: Final = 0  # the segment that keeps the counts of what had to be dropped
 
 
@@ -250,6 +256,37 @@ class Spool:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def hold(folder: Path) -> IO[bytes]:
+    """Keep others out of a spool as long as the answer is open: two writers would write over each other's segments.
+
+    Whoever is started anew waits for its predecessor to be gone.
+
+    Raises:
+        SpoolError: another one has it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (folder / ".lock").open("wb")
+    except OSError as error:
+        raise SpoolError(f"the spool {folder} cannot be used: {error.strerror}") from error
+    deadline_s = time.monotonic() + PREDECESSOR_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                file.close()
+                raise SpoolError(
+                    f"another pipeline uses the spool {folder}: give this one a --spool-dir of its own"
+                ) from None
+            time.sleep(0.1)
+        except OSError as error:  # a file system without locks: then nobody can tell
+            log.warning("the spool %s cannot be locked: %s", folder, error.strerror)
+            return file
+        else:
+            return file
 
 
 def shard_folder(folder: Path, shard: int, shards: int) -> Path:

@@ -19,6 +19,7 @@ from pipeline.bench.page import Rendered
 from pipeline.bench.queries import Answered, Kept
 from pipeline.bench.storage import DEVICES
 from pipeline.bench.workload import Measured, machine
+from pipeline.cli.output import Output
 
 app = typer.Typer(invoke_without_command=True)
 
@@ -33,7 +34,7 @@ def bench(
             envvar="KARMAN_BENCH_DSN", help="A server to measure on, in a database of its own; else embedded."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")] = None,
+    output: Output = None,
 ) -> None:
     """Measure each stage alone, and storage beside a bare COPY, on one core; or what a subcommand says."""
     if context.invoked_subcommand is not None:

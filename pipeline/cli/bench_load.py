@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import typer
@@ -18,6 +17,7 @@ from pipeline.bench.load import Loaded
 from pipeline.bench.settings import PACKED, Load
 from pipeline.cli.bench import app as app
 from pipeline.cli.bench import new_table, write
+from pipeline.cli.output import Output
 from pipeline.core.errors import KarmanError
 
 WIDTH: Final = 140
@@ -26,7 +26,6 @@ Dsn = Annotated[
     str | None,
     typer.Option(envvar="KARMAN_BENCH_DSN", help="A server to store on, in a database of its own; else embedded."),
 ]
-Output = Annotated[Path | None, typer.Option(help="Write the figures to this file as JSON.")]
 Packed = Annotated[int, typer.Option(min=1, max=1024, help="Devices that share an ingest.")]
 
 

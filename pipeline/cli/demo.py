@@ -51,7 +51,7 @@ def demo(
     browser: Annotated[bool, typer.Option(help="Open the live page in a browser.")] = True,
     grafana_url: Annotated[str | None, typer.Option(help="Where Grafana is: the live page links to it.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the embedded PostgreSQL keeps its data.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
+    report: session.Report = None,
 ) -> None:
     """Replay a simulated GPU server over real ZeroMQ into an embedded PostgreSQL, a live page and /metrics.
 
@@ -61,9 +61,9 @@ def demo(
     console = patient_console()
     recording = recordings.load(scenario)
     check_port("127.0.0.1", port)
-    session.check_report(report)
     data_dir = data_dir or embedded.default_data_dir()
     with ExitStack() as stack:
+        stack.enter_context(signals.starting())
         said = "simulated" if recording.simulated else "a recording"
         console.print(f"{recording.name} ({said}), {devices} device{'s' if devices > 1 else ''}: starting ...")
         say_rate(console, recording, rate)

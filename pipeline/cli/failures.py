@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from pipeline.bench import failures as deaths
 from pipeline.bench.failures import Outcome
 from pipeline.bench.storage import new_database
 from pipeline.bench.workload import machine
+from pipeline.cli.output import Output
 from pipeline.core.errors import KarmanError
 
 
@@ -29,7 +29,7 @@ def failures(
         str | None,
         typer.Option(envvar="KARMAN_BENCH_DSN", help="A server to store on, in a database of its own; else embedded."),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the outcome to this file as JSON.")] = None,
+    output: Output = None,
 ) -> None:
     """Kill -9 every kind of actor, a node and the driver, one after the other, under simulated load.
 

@@ -5,6 +5,7 @@ What a signal breaks off ends with 128 and its number, as shells have it.
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from typing import Annotated, Any
@@ -71,6 +72,9 @@ def _options(
 
 def main() -> None:
     """Run the command line; what is wrong is one line on standard error, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal has all letters
     # What has begun is ended in order. Ray, once it starts, does the same; see `signals` for what follows.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
     try:
@@ -84,6 +88,9 @@ def main() -> None:
             seeing = f"; see '{usage.ctx.command_path} --help'" if usage.ctx else ""
             _say(message[0].lower() + message[1:] + seeing)
         sys.exit(usage.exit_code)
+    except OSError as error:  # a folder that we may not enter, a full disk
+        _say(f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror or error}")
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(128 + signal.SIGINT)
     except SystemExit as error:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any, Final, TextIO
+from pathlib import Path
+from typing import Annotated, Any, Final, TextIO
 
+import typer
 from rich.console import Console
 
 from pipeline.adapters.recordings import Recording
+from pipeline.core.errors import InputError
 
 RATE_TOLERANCE: Final = 0.02  # times are written in milliseconds
 
@@ -43,6 +46,24 @@ class _Patient:
 def patient_console() -> Console:
     """A console on standard output."""
     return Console(file=_Patient(sys.stdout), highlight=False)  # type: ignore[arg-type]  # all of it that is used
+
+
+def new_file(path: Path | None) -> Path | None:
+    """A file that an option names, if it can be written: what takes long is not to end without it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if path is None:
+        return None
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name a file")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise InputError(f"{path} cannot be written: is there such a folder, and may you write there?")
+    return path
+
+
+Output = Annotated[Path | None, typer.Option(callback=new_file, help="Write the figures to this file as JSON.")]
 
 
 def say_rate(console: Console, recording: Recording, rate_hz: float) -> None:

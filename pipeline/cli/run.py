@@ -69,7 +69,7 @@ def run(
     compatible_metrics: Annotated[bool, typer.Option(help="Expose the original's metric names too.")] = True,
     grafana_url: Annotated[str | None, typer.Option(help="Where Grafana is: the live page links to it.")] = None,
     token_file: Annotated[Path | None, typer.Option(help="Ask clients of the port for the token in this file.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
+    report: session.Report = None,
     wait_for: Annotated[
         str, typer.Option(envvar="KARMAN_WAIT_FOR", help="Custom resources, a,b: begin when nodes offer them.")
     ] = "",
@@ -82,7 +82,6 @@ def run(
     received and ends the pipeline, if this command has started it.
     """
     console = patient_console()
-    session.check_report(report)
     if detach and not launch.in_cluster():
         raise InputError("--detach leaves the pipeline in a Ray cluster: name it in RAY_ADDRESS")
     file = None
@@ -120,7 +119,7 @@ def run(
     if not launch.in_cluster():
         check_port(config.http_host, config.http_port)
         prepare(config, console)
-    with launch.a_ray(), signals.listening() as asked:
+    with signals.starting(), launch.a_ray(), signals.listening() as asked:
         if launch.in_cluster() and not launch.runs():
             launch.wait_for([name for name in wait_for.split(",") if name])
             prepare(config, console)

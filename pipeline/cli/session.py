@@ -16,11 +16,13 @@ from rich.markup import escape
 from actors import launch
 from pipeline.cli import view
 from pipeline.cli.fleet_file import FleetFile
+from pipeline.cli.output import new_file
 from pipeline.cli.signals import Cause, Signals
 from pipeline.core.balance import balance, joined
-from pipeline.core.errors import InputError, KarmanError
+from pipeline.core.errors import KarmanError
 
 LONGEST_RUN_S: Final = 1e8  # three years: longer than anyone means, and than a timer can be told
+Report = Annotated[Path | None, typer.Option(callback=new_file, help="Write the balance to this file as JSON.")]
 Duration = Annotated[
     float | None, typer.Option(min=0.1, max=LONGEST_RUN_S, help="Seconds until it ends; else until Ctrl-C.")
 ]
@@ -66,18 +68,6 @@ def reload(file: FleetFile, console: Console, asked: bool) -> None:
         console.print(f"configuration: {escape(str(change))}", soft_wrap=True)
 
 
-def check_report(report: Path | None) -> None:
-    """See that the balance can be written there, before anything begins.
-
-    Raises:
-        InputError: it cannot.
-    """
-    if report is not None and not report.absolute().parent.is_dir():
-        raise InputError(f"there is no folder {report.absolute().parent} for the report")
-    if report is not None and report.is_dir():
-        raise InputError(f"{report} is a folder: name a file for the report")
-
-
 def finish(console: Console, report: Path | None) -> None:
     """End the pipeline, print the balance, write it to `report`.
 
@@ -103,7 +93,7 @@ def finish(console: Console, report: Path | None) -> None:
         "devices": final["devices"],
         "replay": replay["recording"] if replay else None,
     }
-    console.print(view.balance_line(document))
+    console.print(view.balance_line(document), soft_wrap=True)
     if report is not None:
         try:
             report.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
@@ -113,7 +103,8 @@ def finish(console: Console, report: Path | None) -> None:
     if counts.spooled:
         console.print(f"{counts.spooled:,} messages wait on disk; the next run stores them when the database is back")
     if counts.in_flight:
-        raise KarmanError(f"{counts.in_flight} messages could not be stored: {store.get('error')}")
+        why = store.get("error") or "the store did not take them in time"
+        raise KarmanError(f"{counts.in_flight} messages could not be stored: {why}")
 
 
 @contextlib.contextmanager

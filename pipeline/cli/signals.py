@@ -7,6 +7,7 @@ import enum
 import os
 import signal
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -56,6 +57,23 @@ class Signals:
         elif not self._hangup_ignored:  # the kernel sends the same signal for a terminal that is gone
             _print_nowhere()
             self.ask_to_leave(Cause.TERMINAL_LOST)
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """What SIGHUP asks for is done once there is something: until then it ends us only if our terminal is gone."""
+    before, had_terminal = signal.getsignal(signal.SIGHUP), _has_terminal()
+
+    def received(number: int, _: FrameType | None) -> None:
+        if had_terminal and not _has_terminal():
+            sys.exit(128 + number)
+
+    if before != signal.SIG_IGN:  # of `nohup`
+        signal.signal(signal.SIGHUP, received)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @contextlib.contextmanager

@@ -55,4 +55,4 @@ def status(
 def _state(entry: Mapping[str, Any]) -> str:
     if entry["waits_s"]:
         return f"dies over and over: waits {entry['waits_s']:.0f} s before it begins again"
-    return "" if entry["up"] else "is being restarted"
+    return "" if entry["up"] else "is being restarted" if entry["pid"] else "starts"

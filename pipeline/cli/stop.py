@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
 from rich.console import Console
 
 from actors import launch
@@ -14,7 +10,7 @@ from pipeline.core.errors import InputError
 
 
 def stop(
-    report: Annotated[Path | None, typer.Option(help="Write the balance to this file as JSON.")] = None,
+    report: session.Report = None,
 ) -> None:
     """End the pipeline in the Ray cluster that RAY_ADDRESS names: what was received is stored, the balance printed."""
     if not launch.in_cluster():

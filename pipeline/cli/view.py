@@ -9,7 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.core.framing import printable
+
 MOST_DEVICES = 12  # rows that fit a terminal; the others are counted in a line
+MOST_STREAMS = 12  # of a device
 MOST_PLACES = 12
 MOST_ALERTS = 20
 MOST_NOTICES = 12
@@ -23,11 +26,6 @@ def _figure(value: float | None, digits: int, scale: float = 1.0) -> str:
     if value is None:
         return "-"
     return f"{value / scale:,.{digits}f}" if abs(value / scale) < BEYOND else f"{value / scale:.3g}"
-
-
-def _name(said: str, style: str) -> Text:
-    """What a device says of itself, on one line."""
-    return Text("".join(letter if letter.isprintable() else "�" for letter in said), style)
 
 
 def _sign(device: Mapping[str, Any]) -> Text:
@@ -57,16 +55,19 @@ def device_table(document: Mapping[str, Any]) -> Table:
             _figure(device["lag_s"], 1, 0.001),
             f"{device['missing']:,}",
         )
-        for stream, channels in sorted(device["phases"].items()):
+        streams = sorted(device["phases"].items())
+        for stream, channels in streams[:MOST_STREAMS]:
             for channel, figures in sorted(channels.items()):
                 table.add_row(
                     "",
-                    _name(f"  {stream.rpartition('/')[2]} {channel}", style="dim"),
+                    Text(printable(f"  {stream.rpartition('/')[2]} {channel}"), style="dim"),
                     _figure(figures["real_power_w"], 3, 1000),
                     _figure(figures["rms_voltage_v"], 2),
                     _figure(figures["rms_current_a"], 2),
                     _figure(figures["power_factor"], 4),
                 )
+        if len(streams) > MOST_STREAMS:
+            table.add_row("", Text(f"  and {len(streams) - MOST_STREAMS} more", style="dim"))
     if len(devices) > MOST_DEVICES:
         table.add_row(Text(f"and {len(devices) - MOST_DEVICES} more", style="dim"))
     return table

@@ -47,6 +47,11 @@ def payloads_of(frames: Sequence[bytes], topic: bytes) -> list[bytes | None]:
     return [payload_of(parts, topic) for parts in messages]
 
 
+def printable(text: str) -> str:
+    """What a device says of itself, on one line: a terminal takes other letters for commands."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 def _of_longer_topic(payload: bytes) -> bool:
     text, line_feed, _ = payload[: LONGEST_TOPIC + 1].partition(b"\n")
     try:

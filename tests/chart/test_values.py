@@ -237,6 +237,22 @@ def test_a_spool_larger_than_its_claim_is_refused(given: dict[str, Any]) -> None
         render(given)
 
 
+@pytest.mark.parametrize(
+    ("fleet", "said"),
+    [
+        ({"devices": [{"id": "a", "endpoint": "tcp://h:6000"}]}, r"fleet\.devices"),
+        ({"store_shards": 3}, r"fleet\.store_shards.*ray\.store\.shards"),
+        ({"spool_dir": "/elsewhere"}, r"fleet\.spool_dir"),
+        ({"http": {"port": 9999}}, r"fleet\.http\.port"),
+    ],
+)
+def test_what_other_objects_go_by_is_no_key_of_the_fleet(fleet: dict[str, Any], said: str) -> None:
+    import helm_python
+
+    with pytest.raises(helm_python.HelmError, match=said):
+        render({"fleet": fleet})
+
+
 def test_a_pattern_of_devices_needs_a_size() -> None:
     import helm_python
 

@@ -44,6 +44,10 @@ DSN = "postgresql://karman:hunter2@127.0.0.1:1/power"
         (["db", "migrate", "--dsn", DSN], 1, "127.0.0.1:1/power"),
         (["recordings", "check", "/no/such/file.csv"], 2, "/no/such/file.csv"),
         (["recordings", "check", "/etc/hostname"], 2, "hostname"),
+        (["recordings", "check", "~nobody-here/file.csv"], 2, "~nobody-here/file.csv"),
+        (["replay", "x" * 300], 1, "File name too long"),
+        (["status", "--host", "127.0.0.1:9105"], 2, "write --host HOST --port PORT"),
+        (["bench", "start", "--output", "/no/such/folder/x.json"], 2, "/no/such/folder"),
         (["nonsense"], 2, "nonsense"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -60,6 +64,17 @@ def test_one_clear_line(
     said_of = done.stderr.splitlines()  # none where the findings are what was asked for
     assert len(said_of) <= 1
     assert all(line.startswith("karman: ") for line in said_of)
+
+
+def test_neither_a_full_disk_nor_few_letters_are_a_traceback(
+    karman: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert karman("recordings", "list").returncode == 0
+    command = [sys.executable, "-m", "pipeline", "metrics"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "karman: No space left on device\n")
 
 
 def test_a_right_fleet_file_is_told_what_it_means(karman: Callable[..., subprocess.CompletedProcess[str]]) -> None:

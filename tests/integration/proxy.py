@@ -6,6 +6,7 @@ import contextlib
 import random
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from psycopg import conninfo
@@ -16,6 +17,7 @@ class Proxy:
 
     `cut` is asked at each COMMIT: None lets it pass; "before" cuts instead of forwarding it, "after" forwards it and
     cuts before the answer. `data_cut` is asked at each larger block, which is COPY data. `open` False refuses all.
+    While `frozen` it takes what comes, and nobody answers.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -23,6 +25,7 @@ class Proxy:
         self._host, self._port = str(parts["host"]), int(parts.get("port") or 5432)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.open = True
+        self.frozen = False
         self.cut: Callable[[], str | None] = lambda: None
         self.data_cut: Callable[[], bool] = lambda: False
         self.cuts = 0
@@ -73,6 +76,8 @@ class Proxy:
     def _upstream(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
+                while self.frozen:
+                    time.sleep(0.01)
                 if b"COMMIT" in data:
                     how = self.cut()
                     self.cuts += how is not None

@@ -16,9 +16,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline.adapters import deposit as module
+from pipeline.adapters import spool as spool_module
 from pipeline.adapters.deposit import Deposit
-from pipeline.adapters.spool import Spool
+from pipeline.adapters.spool import Spool, hold
+from pipeline.adapters.timescale import connection as connection_module
 from pipeline.adapters.timescale import store as store_module
+from pipeline.adapters.timescale.connection import Connection
 from pipeline.adapters.timescale.schema import Flavour, flavour_of
 from pipeline.adapters.timescale.store import Store
 from pipeline.core.balance import balance
@@ -243,6 +246,24 @@ def test_a_disk_that_takes_nothing_keeps_batches_waiting_and_acknowledges_none(
     assert rows_of(database) == (24, 24, 24)
 
 
+def test_a_server_that_freezes_is_an_outage(
+    database: str, proxy: Proxy, keeper: Callable[..., Deposit], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Connection, "patience_s", 0.5)
+    monkeypatch.setattr(connection_module, "CONNECT_TIMEOUT_S", 2)
+    deposit = keeper(proxy.dsn)
+    deposit.hand_in(small(0), 0).result(20)
+    proxy.frozen = True
+    for number in range(1, 4):
+        deposit.hand_in(small(number), number).result(30)
+    told = deposit.stats()
+    assert not told["up"]
+    assert told["spool_segments"] > 0
+    proxy.frozen = False
+    until(lambda: deposit.stats()["spool_segments"] == 0 and not deposit.stats()["error"])
+    assert rows_of(database) == (48, 48, 48)
+
+
 def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s", SPOOL, 1 << 20, nobody)
     for number in range(3):
@@ -256,6 +277,14 @@ def test_the_spool_gives_back_what_was_written_in_order(tmp_path: Path) -> None:
     assert not list((tmp_path / "s").glob("*.tmp"))
     again.append([small(9)])
     assert len(again.numbers()) == 4
+
+
+def test_a_spool_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool_module, "PREDECESSOR_S", 0.3)
+    with hold(tmp_path / "s"), pytest.raises(SpoolError, match="give this one a --spool-dir of its own"):
+        hold(tmp_path / "s")
+    hold(tmp_path / "s").close()
+    assert Spool(tmp_path / "s", SPOOL, 1 << 20, nobody).numbers() == []
 
 
 def test_what_is_damaged_in_a_segment_that_has_to_go_is_counted_too(tmp_path: Path) -> None:

@@ -88,6 +88,11 @@ def test_with_the_token_everything_is(guarded: str) -> None:
         get_json(f"{guarded}/nothing", "secret-word")
 
 
+def test_no_proxy_is_given_the_token(guarded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert get_json(f"{guarded}/api/v1/status", "secret-word") == {"version": 1}
+
+
 def test_whoever_speaks_no_http_is_no_pipeline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(get_json, url_of(*server.getsockname()))

@@ -23,6 +23,7 @@ def unhurried(dsn: str) -> psycopg.Connection:
     connection = connect(dsn)
     connection.autocommit = True
     connection.execute("SET statement_timeout = 0")
+    connection.patience_s = None
     return connection
 
 

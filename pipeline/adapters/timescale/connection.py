@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -21,10 +22,53 @@ _OPTIONS: Final = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c idle_in_transaction_session_timeout=30s -c timezone=UTC"
 )
 
+PATIENCE_S: Final = STATEMENT_TIMEOUT_MS / 1000 + 5.0  # for an answer: before, the server gives up by itself
+_LOOK_S: Final = 0.1  # psycopg's own, between two looks for signals
+
 # What the rows are to blame for: data exceptions, broken constraints, missing tables and columns. All else (no
 # connection, no disk, no right to write, a lock, a time-out) may be over by itself.
 _REFUSED_CLASSES: Final = ("22", "23", "42")
 _NOT_REFUSED: Final = ("42501",)  # insufficient privilege: an operator can grant it
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection whose server has to answer.
+
+    One that is frozen, or whose storage is, goes on to acknowledge what TCP brings, and waits with us for ever.
+    """
+
+    patience_s: float | None = PATIENCE_S  # None for statements that take as long as they take
+
+    def wait(self, gen: Any, interval: float = _LOOK_S, timeout: float | None = None) -> Any:
+        """As psycopg's, which every statement goes through.
+
+        Raises:
+            OperationalError: no answer came; the connection is closed.
+        """
+        began_s = time.monotonic()
+        patience_s = self.patience_s if timeout is None else timeout
+        try:
+            return super().wait(gen, interval, patience_s)
+        except psycopg.OperationalError as error:
+            if timeout is None and patience_s is not None and time.monotonic() - began_s >= patience_s:
+                self.pgconn.finish()
+                raise psycopg.OperationalError(f"the server does not answer for {patience_s:g} s") from error
+            raise
+
+
+@contextlib.contextmanager
+def unlimited(connection: psycopg.Connection) -> Iterator[None]:
+    """Statements inside take as long as they take."""
+    patient = connection if isinstance(connection, Connection) else None
+    connection.execute("SET statement_timeout = 0")
+    if patient is not None:
+        patient.patience_s = None
+    try:
+        yield
+    finally:
+        if patient is not None:
+            patient.patience_s = PATIENCE_S
+    connection.execute("RESET statement_timeout")
 
 
 def describe(dsn: str) -> str:
@@ -44,7 +88,7 @@ def _misread(parts: Mapping[str, Any]) -> bool:
     return "@" in places or not re.fullmatch(r"[\d,]*", str(parts.get("port", "")))
 
 
-def connect(dsn: str) -> psycopg.Connection:
+def connect(dsn: str) -> Connection:
     """A connection with the pipeline's time-outs.
 
     Raises:
@@ -70,7 +114,7 @@ def connect(dsn: str) -> psycopg.Connection:
     if misread:
         raise InputError("the DSN cannot be read: write a / in the password as %2F, an @ as %40, a : as %3A")
     try:
-        return psycopg.connect(complete)
+        return Connection.connect(complete)
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
         refused = "FATAL" in str(error)  # somebody answered, and does not want us: waiting does not help

@@ -113,6 +113,7 @@ def migrate(dsn: str) -> list[str]:
     with translated(), connect(dsn) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         connection.execute("SET statement_timeout = 0")
+        connection.patience_s = None
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migration (version integer PRIMARY KEY, name text NOT NULL,"
             " digest text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"

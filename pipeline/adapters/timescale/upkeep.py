@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from pipeline.adapters.timescale.connection import translated
+from pipeline.adapters.timescale.connection import translated, unlimited
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.statements import RECOMPUTE_HOUR, RECOMPUTE_MINUTE
 from pipeline.core.config import Storage
@@ -73,13 +73,12 @@ def index_cycles(connection: psycopg.Connection, settings: Storage, devices: int
     that time are looked at. But it makes a COPY take twice as long, which a thousand devices cannot afford; there the
     columnstore, or the roll-ups, answer.
     """
-    with translated():
-        connection.execute("SET statement_timeout = 0")
+    with translated(), unlimited(connection):
         if devices <= settings.indexed_devices:
             connection.execute("CREATE INDEX IF NOT EXISTS cycle_device_time ON cycle (device_id, stream_id, time)")
         else:
             connection.execute("DROP INDEX IF EXISTS cycle_device_time")
-        connection.execute("RESET statement_timeout")
+    with translated():
         connection.commit()
 
 

@@ -110,6 +110,12 @@ limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ c
   {{- if .existingSecret }}{{ $_ := set $curve "client_secret_file" "/etc/karman/curve/client.key_secret" }}{{ end -}}
   {{- $_ := set $file "security" (dict "curve" $curve) -}}
 {{- end -}}
+{{- range $key, $instead := dict "devices" "devices" "store_shards" "ray.store.shards" "spool_dir" "ray.store.spool" "database" "timescale" -}}
+  {{- if hasKey $.Values.fleet $key }}{{ fail (printf "fleet.%s: other objects of this chart go by %s; set that instead" $key $instead) }}{{ end -}}
+{{- end -}}
+{{- range $key := list "host" "port" "token_file" -}}
+  {{- if hasKey ($.Values.fleet.http | default dict) $key }}{{ fail (printf "fleet.http.%s: pods, services and policies of this chart have one already" $key) }}{{ end -}}
+{{- end -}}
 {{- $file = mustMergeOverwrite $file (deepCopy .Values.fleet) -}}
 {{- if gt (include "karman.bytes" $file.storage.spool_bytes | int64) (include "karman.bytes" .Values.ray.store.spool.size | int64) -}}
   {{- fail (printf "ray.store.spool: %v is more than the claim of %v holds; give size a quarter more than bytes" $file.storage.spool_bytes .Values.ray.store.spool.size) -}}

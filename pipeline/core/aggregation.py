@@ -28,6 +28,7 @@ TOTALS: Final = ("real_power", "reactive_power", "apparent_power")  # what may b
 _COLUMN: Final = {quantity.name: index for index, quantity in enumerate(QUANTITIES)}
 _TOTAL_COLUMNS: Final = [_COLUMN[name] for name in TOTALS]
 _RMS_COLUMNS: Final = [_COLUMN["rms_voltage"], _COLUMN["rms_current"]]
+TIMELESS_S: Final = 20.0  # without a usable time a device's clock is off, or there is none
 KEPT_S: Final = 20.0  # what an aggregator said last is shown for so long: one that is restarted has caught up by then
 # Columns of a batch that are pushed to an aggregator, beside the eight of its channel.
 KEY_COLUMNS: Final = ("time", "received", "device", "stream", "sequence", "message", "flags")
@@ -54,7 +55,7 @@ class Summary:
     `streams` and `energy` have a row for each of `stream_keys`; `streams` has a column for each of `QUANTITIES`,
     `energy` those of `EnergyMeter.totals`. `totals` has a row for each of `total_devices` and a column for each of
     `TOTALS`; `total_power_factor` is that of their means. `received_us`: newest arrival, by device; `delay_us`: from
-    the device's time to arrival, of the newest message that has a time of its own.
+    the device's time to arrival, of the newest message that has a time of its own, if one came within `TIMELESS_S`.
     """
 
     channel: str
@@ -120,6 +121,7 @@ class ChannelAggregator:
             self._energy = EnergyMeter(60.0, checkpoint.totals, checkpoint.last)
         self._received_us: dict[str, int] = {}
         self._delay_us: dict[str, int] = {}
+        self._timed_us: dict[str, int] = {}  # the arrival of which that is
 
     def push(self, batch: pa.RecordBatch, counted: bool = False) -> None:
         """Add the rows of a batch with at least `KEY_COLUMNS` and the columns of this channel.
@@ -157,7 +159,11 @@ class ChannelAggregator:
             Electrical(totals, totals.average, *self._sums.extremes(total_until_us)),
             _ratio(totals.average[:, 0], totals.average[:, 2]),
             dict(self._received_us),
-            dict(self._delay_us),
+            {
+                name: delay_us
+                for name, delay_us in self._delay_us.items()
+                if self._received_us[name] - self._timed_us[name] <= TIMELESS_S * 1e6
+            },
         )
 
     def checkpoint(self) -> Checkpoint:
@@ -235,6 +241,7 @@ class ChannelAggregator:
         timed[code[own_time]] = np.flatnonzero(own_time)
         for noted, last, figures in (
             (self._received_us, newest, received_us),
+            (self._timed_us, timed, received_us),
             (self._delay_us, timed, received_us - time_us),
         ):
             heard = np.flatnonzero(last >= 0)

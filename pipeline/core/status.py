@@ -6,7 +6,7 @@ Must not know: HTTP, terminals.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from pipeline.core.fleet.told import Told, offsets_s, places_document
 from pipeline.core.model import QUANTITIES, Tally
 
 VERSION = 1
+MOST_ODD = 3  # devices that are named
+RESETS, RESETS_SHARE = 100, 0.01  # beginnings of a numbering, of all and of what was received, that no device makes
 _SHOWN = ("real_power", "rms_voltage", "rms_current", "power_factor")
 _TOTAL_COLUMNS = [quantity.column for name in TOTALS for quantity in QUANTITIES if quantity.name == name]
 
@@ -94,8 +96,25 @@ def document(seen: Observation) -> dict[str, Any]:
         "balance": {"published": seen.replay["published"] if seen.replay else None, **asdict(seen.balance)},
         "store": dict(seen.store),
         "actors": {name: dict(entry) for name, entry in seen.actors.items()},
-        "notices": list(seen.notices),
+        "notices": [*seen.notices, *_odd(seen, devices, {*lag_s})],
     }
+
+
+def _odd(seen: Observation, devices: Mapping[str, Mapping[str, Any]], timed: set[str]) -> Iterator[str]:
+    """What devices that are heard do that makes figures worth less."""
+    heard = {name for summary in seen.summaries for name in summary.received_us if not _silent(devices, name)}
+    said = "tells no time, or one far off: its rows have that of their arrival"
+    untimed = sorted(heard - timed)
+    yield from (f"{name} {said}" for name in untimed[:MOST_ODD])
+    if len(untimed) > MOST_ODD:
+        yield f"and {len(untimed) - MOST_ODD} devices more tell no time"
+    for name, state in seen.devices.items():
+        if state.tally.resets > max(RESETS, state.tally.received * RESETS_SHARE):
+            yield f"{name} begins its numbering anew again and again: do two devices publish at {state.endpoint}?"
+
+
+def _silent(devices: Mapping[str, Mapping[str, Any]], name: str) -> bool:
+    return name not in devices or bool(devices[name]["silent"])
 
 
 def _known(value: np.floating[Any]) -> float | None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.core.aggregation import TOTALS, ChannelAggregator, Summary, of_channel
+from pipeline.core.aggregation import TIMELESS_S, TOTALS, ChannelAggregator, Summary, of_channel
 from pipeline.core.energy import GAP, IMPORTED, INTEGRATED
 from pipeline.core.model import QUANTITIES, STREAMS, Flag, value_columns
 from pipeline.core.retention import as_retained, is_retained
@@ -283,6 +283,19 @@ def test_a_device_without_times_counts_a_period_of_its_own_mains_also_with_a_suc
     for stream in STREAMS:
         assert seconds["eu", stream] == pytest.approx(60 / 50)
         assert seconds["us", stream] == pytest.approx(60 / 60)
+
+
+def test_a_device_that_loses_its_clock_has_no_delay() -> None:
+    aggregator = ChannelAggregator("a", STREAMS, WINDOW_US)
+    aggregator.push(cycles([*message(0), *message(0, device="other")]))
+    assert set(aggregator.summary().delay_us) == {"pdu1", "other"}
+    last = round(TIMELESS_S * 1e6 / PERIOD_US)
+    aggregator.push(cycles(message(last - 1, flags=1)))
+    assert set(aggregator.summary().delay_us) == {"pdu1", "other"}
+    aggregator.push(cycles(message(last + 1, flags=1)))
+    assert set(aggregator.summary().delay_us) == {"other"}
+    aggregator.push(cycles(message(last + 2)))
+    assert set(aggregator.summary().delay_us) == {"pdu1", "other"}
 
 
 def test_a_device_whose_mains_are_corrected_counts_periods_of_the_new_ones() -> None:

@@ -100,6 +100,32 @@ def test_a_channel_that_a_device_does_not_send_has_no_total() -> None:
     assert list(document(replace(SEEN, summaries=told))["devices"]["pdu1"]["three_phase"]) == ["b"]
 
 
+def test_devices_that_tell_no_time_are_named() -> None:
+    rows = [
+        {"time": NOW_US, "received": NOW_US, "device": name, "stream": STREAMS[0], "message": number, "flags": flags}
+        for number, (name, flags) in enumerate(
+            [("pdu1", 1), ("ended", 1), ("unknown", 0), ("d1", 2), ("d2", 2), ("d3", 1)]
+        )
+    ]
+    devices = {**SEEN.devices, **dict.fromkeys(("d1", "d2", "d3"), STATE)}
+    shown = document(replace(SEEN, devices=devices, summaries=(summary_of(rows),), notices=()))
+    assert [notice.split()[0] for notice in shown["notices"]] == ["d1", "d2", "d3", "and"]
+    assert "tells no time" in shown["notices"][0]
+    assert shown["notices"][-1] == "and 1 devices more tell no time"
+    assert shown["devices"]["pdu1"]["lag_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("received", "resets", "told"), [(10_000, 101, True), (10_000, 100, False), (20_000, 200, False)]
+)
+def test_two_devices_on_an_endpoint_are_suspected(received: int, resets: int, told: bool) -> None:
+    state = replace(STATE, tally=Tally(received, received, 3 * received, resets=resets))
+    notices = document(replace(SEEN, devices={"pdu1": state}, notices=()))["notices"]
+    assert notices == (
+        ["pdu1 begins its numbering anew again and again: do two devices publish at tcp://x:1?"] if told else []
+    )
+
+
 def test_devices_are_those_of_the_ingests() -> None:
     assert list(document(SEEN)["devices"]) == ["pdu1", "ended", "never", "unknown"]
 

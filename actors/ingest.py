@@ -304,7 +304,11 @@ class IngestActor:
             self._topics[self._names.index(name)] = device.topic.encode()
         self._limits = limits = self._config.limits.of_ingest(len(devices))
         self._decoder = wire.Decoder(
-            self._names, self._topics, int(limits.time_bound_s * 1e6), limits.calculation_names
+            self._names,
+            self._topics,
+            int(limits.time_bound_s * 1e6),
+            limits.calculation_names,
+            self._config.streams,
         )
         self._devices = devices
 

@@ -49,8 +49,8 @@ def packed(field: int, values: Sequence[float]) -> bytes:
     return part(field, struct.pack(f"<{len(values)}f", *values))
 
 
-def new_decoder(topic: bytes = b"", name_limit: int = 256) -> Decoder:
-    return Decoder(DEVICES, [topic] * len(DEVICES), BOUND_US, name_limit)
+def new_decoder(topic: bytes = b"", name_limit: int = 256, expected: Sequence[str] = ()) -> Decoder:
+    return Decoder(DEVICES, [topic] * len(DEVICES), BOUND_US, name_limit, expected)
 
 
 def decode(payloads: Sequence[bytes], decoder: Decoder | None = None, first: int = 0) -> Decoded:

@@ -185,3 +185,10 @@ def test_a_name_too_many_is_dropped_as_ever() -> None:
     decoded = decode(payloads, new_decoder(name_limit=2))
     assert decoded.dropped == tuple((position, "too_many_names") for position in range(2 * FEWEST, 3 * FEWEST))
     assert np.unique(decoded.cycles.column("message").to_numpy()).size == 2 * FEWEST
+
+
+def test_names_that_are_expected_are_kept_whatever_came_before() -> None:
+    payloads = [named(name) for name in (b"odd", b"n", b"odder", b"n")]
+    decoded = decode(payloads, new_decoder(name_limit=1, expected=["n"]))
+    assert decoded.dropped == ((2, "too_many_names"),)
+    assert decoded.cycles.column("stream").to_pylist() == ["odd", "n", "n"]

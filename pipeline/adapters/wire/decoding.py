@@ -11,7 +11,7 @@ Must not know: sockets, and what a sequence gap means.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -64,13 +64,22 @@ class Decoder:
         topics: the topic of each, which tells whose a payload is that cannot be used.
         time_bound_us: see `timing.settle`.
         name_limit: distinct calculation names kept; names come from outside, so their number must be bounded.
+        expected: names that are kept beyond it, whatever other devices have sent.
     """
 
-    def __init__(self, devices: Sequence[str], topics: Sequence[bytes], time_bound_us: int, name_limit: int) -> None:
+    def __init__(
+        self,
+        devices: Sequence[str],
+        topics: Sequence[bytes],
+        time_bound_us: int,
+        name_limit: int,
+        expected: Collection[str] = (),
+    ) -> None:
         self._devices = pa.array(devices, pa.string())
         self._topics = tuple(topics)
         self._time_bound_us = time_bound_us
         self._name_limit = name_limit
+        self._expected = frozenset(expected)
         self._names: dict[str, int] = {}
         self._layouts = Layouts()
 
@@ -195,7 +204,8 @@ class Decoder:
     def _name_index(self, sent: str) -> int:
         """The index of a name, -1 if it is too long or there are too many."""
         name = sent.replace("\0", "\ufffd")  # the one character that PostgreSQL's text cannot hold
-        if name not in self._names and len(self._names) < self._name_limit and len(name) <= LONGEST_NAME:
+        room = len(self._names) < self._name_limit or name in self._expected
+        if name not in self._names and room and len(name) <= LONGEST_NAME:
             self._names[name] = len(self._names)
         return self._names.get(name, -1)
 

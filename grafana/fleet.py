@@ -21,7 +21,7 @@ from panels import (
     stat,
     thresholds,
 )
-from places import ABOVE, DEVICES_OF_RACK, ITS_DEVICES, ONLY_THIS, PRESENT, RACKS, above, of_feeds, of_racks, places
+from places import DEVICES_OF_RACK, ITS_DEVICES, ONLY_THIS, PRESENT, RACKS, above, of_feeds, of_racks, places
 from scope import FLEET, PER_CYCLE, SUMMARY, gaps, restarts
 from summary import IMBALANCE, LOAD
 
@@ -163,7 +163,10 @@ def _load() -> list[Json]:
 
 
 def _coincident() -> list[Json]:
-    chosen = " OR ".join(f"(level = '{level}' AND name ~ '^${{{level}:regex}}$')" for level in ABOVE)
+    named = " OR ".join(f"(level = '{level}' AND name IN (${{{level}:sqlstring}}))" for level in ("hall", "row"))
+    chosen = (
+        f"(level = 'site' AND name ~ '^${{site:regex}}$') OR {named}"  # all sites are any, also that of no topology
+    )
     history = f"""
 SELECT p.time, p.level || ' ' || p.name || v.statistic AS metric, v.value
 FROM (

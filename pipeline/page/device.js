@@ -83,6 +83,7 @@ export class DeviceView {
     this.about = about;
     if (!said || said.device !== this.name) return;
     this.view.store.periodUs = 1e6 / said.nominal_hz;
+    this.view.store.arrivals = said.state === "live" && said.delay_s === null;
     this.view.device = said;
     if (JSON.stringify(said.phases) !== JSON.stringify(this.view.phases)) this.view.phases = said.phases;
     showFigures(byId("figures"), said, this.view.channel, about);

@@ -6,11 +6,12 @@ export const KEPT_US = 305e6; // the widest window and a little
 const LONGEST_US = 1200e6; // while the picture stands still: then the oldest go all the same
 const SET_BACK_US = 10e6; // further behind than any that come late: the device's clock was set back
 const LONGEST_STEP_US = 1e6; // two cycles further apart are no neighbours, whatever their numbers say
-const UNNUMBERED_US = 250e3; // without numbers times may be those of arrival, which are found so much later at most
+const LATE_US = 250e3; // times of arrival are found so much later at most
 
 export class CycleStore {
   constructor(nominalHz) {
     this.periodUs = 1e6 / nominalHz;
+    this.arrivals = false; // whether times are those of arrival, for the device tells none
     this.keepFromUs = Infinity; // what is looked at while the picture stands still
     this.length = 0;
     this.time = new Float64Array(4096);
@@ -119,14 +120,12 @@ export class CycleStore {
     return row < this.length && this.time[row] - timeUs < timeUs - this.time[row - 1] ? row : row - 1;
   }
 
-  // Whether something is missing between a row and the one before it: by the device's own numbers, by time where they
-  // began anew, and by a time that no arrival is late where there are none.
+  // Whether something is missing between a row and the one before it: by the device's own numbers, else by time.
   broken(row) {
     const step = this.time[row] - this.time[row - 1];
     const numbers = this.sequence[row] - this.sequence[row - 1];
     if (numbers > 0) return numbers > 1 || step > Math.max(LONGEST_STEP_US, 3 * this.periodUs);
-    if (numbers !== numbers) return step > Math.max(UNNUMBERED_US, 1.5 * this.periodUs);
-    return step > 1.5 * this.periodUs;
+    return step > Math.max(this.arrivals ? LATE_US : 0, 1.5 * this.periodUs);
   }
 
   gaps(fromUs, toUs) {

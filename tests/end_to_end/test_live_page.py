@@ -412,6 +412,8 @@ async function check() {
   if (line.filter((value) => value === null).length !== 1 || line[100] !== null) return "hole is not drawn";
   holed.sequence.fill(NaN);
   if (holed.gaps(0, Infinity).length !== 1) return "hole without numbers";
+  holed.arrivals = true;
+  if (holed.gaps(0, Infinity).length !== 0) return "arrivals are late";
   // What is old goes.
   const long = new CycleStore(60);
   for (let at = 0; at < 60; at += 1) long.add(block(whole.slice(0, 600).map((n) => n + 600 * at)));

@@ -17,6 +17,7 @@ from pipeline.core.config import Fleet, PipelineConfig
 from pipeline.core.fleet import checkpoint
 from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.intake import ShardIntake
+from pipeline.core.fleet.membership import Membership, changed_places
 from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.shard import FleetShard, slots_of
 from pipeline.core.metrics import Queue
@@ -59,7 +60,7 @@ class FleetShardActor:
         self._name = topology.fleet_shard_name(shard)
         board.take_turn(self._name)
         applied = board.current(config)
-        self._shard, self._settings = shard, applied.config.fleet_settings or Fleet()
+        self._shard, self._config, self._settings = shard, applied.config, applied.config.fleet_settings or Fleet()
         self._keeper = board.Keeper(self._name)
         self._intake = intake(applied, shard, found_before(self._keeper, config))
         epoch = board.starts(self._name).count
@@ -67,8 +68,11 @@ class FleetShardActor:
 
     def configure(self, applied: Applied) -> None:
         """Another configuration is in force; devices that it does not concern go on in the sums."""
-        self._settings = applied.config.fleet_settings or Fleet()
-        self._intake.shard.carry(applied.devices_in(self._shard), self._settings)
+        before, now = (
+            Membership(config.devices, config.streams, config.mains_hz) for config in (self._config, applied.config)
+        )
+        self._config, self._settings = applied.config, applied.config.fleet_settings or Fleet()
+        self._intake.shard.carry(applied.devices_in(self._shard), self._settings, changed_places(before, now))
 
     def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
         """Take a batch of rows if it is the next one; answers the number expected next, or that it was replaced."""

@@ -163,10 +163,9 @@ def _load() -> list[Json]:
 
 
 def _coincident() -> list[Json]:
-    named = " OR ".join(f"(level = '{level}' AND name IN (${{{level}:sqlstring}}))" for level in ("hall", "row"))
-    chosen = (
-        f"(level = 'site' AND name ~ '^${{site:regex}}$') OR {named}"  # all sites are any, also that of no topology
-    )
+    of_level = "(level = '{0}' AND name = ANY (ARRAY[${{{0}:sqlstring}}]::text[]))"  # which may be empty
+    # All sites are any, also that of no topology.
+    chosen = " OR ".join(["(level = 'site' AND name ~ '^${site:regex}$')", *map(of_level.format, ("hall", "row"))])
     history = f"""
 SELECT p.time, p.level || ' ' || p.name || v.statistic AS metric, v.value
 FROM (

@@ -68,13 +68,13 @@ def _head(family: Family) -> bytes:
     return f"# HELP {family.name} {meaning}\n# TYPE {family.name} {family.kind}\n".encode()
 
 
-@functools.lru_cache(maxsize=8192)  # 110 of each aggregator and channel, of those that there were lately
+@functools.lru_cache(maxsize=1024)
 def _prefixes(name: str, labels: Labels) -> list[bytes]:
     """What stands before the value on each line, up to and with the space."""
     return [name.encode() + fragment for fragment in _fragments(labels)]
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=64)
 def _fragments(labels: Labels) -> list[bytes]:
     fragments = []
     for row in labels.rows:

@@ -337,8 +337,8 @@ def _alone(spectra: Verdict, decoded: DecodedRows) -> Verdict:
 def _with_causes(gaps: Iterable[Gap], rows: pa.RecordBatch) -> tuple[Gap, ...]:
     """The gaps of a batch of cycles; absent is what others of the same messages do not lack.
 
-    A lost message leaves the same hole in all streams that it held. Where messages hold several, the stream that was
-    heard most tells how large holes are that messages left.
+    A lost message leaves the same hole in all streams that it held. Of those that share messages with a stream, the one
+    that was heard most tells where messages are missing; a stream that shares none tells it itself.
     """
     by_device: dict[str, list[Gap]] = {}
     for gap in gaps:
@@ -350,14 +350,20 @@ def _with_causes(gaps: Iterable[Gap], rows: pa.RecordBatch) -> tuple[Gap, ...]:
     found = []
     for name, mine in by_device.items():
         own = np.flatnonzero(device_code == names.index(name))
-        if len(own) == len(np.unique(message[own])):  # a stream a message
-            found += mine
-            continue
-        heard = dict(zip(streams, np.bincount(stream_code[own], minlength=len(streams)).tolist(), strict=True))
+        _, inverse = np.unique(message[own], return_inverse=True)
+        held = np.zeros((inverse.max() + 1, len(streams)), np.int64)
+        held[inverse, stream_code[own]] = 1
+        together = held.T @ held  # messages that two streams share, and on the diagonal those of each
         missing = _sum_by_stream(mine)
-        witness = min(streams, key=lambda each: (-heard[each], missing.get((name, each), 0)))
-        lost = {gap.missing for gap in mine if gap.stream == witness}
-        found += [gap if gap.missing in lost else replace(gap, reason=GapReason.ABSENT) for gap in mine]
+        holes = {(gap.stream, gap.from_us, gap.to_us) for gap in mine}
+        for gap in mine:
+            beside = np.flatnonzero(together[streams.index(gap.stream)])
+            witness = min(
+                (streams[other] for other in beside.tolist()),
+                key=lambda each: (-together[streams.index(each)].max(), missing.get((name, each), 0)),
+            )
+            lost = (witness, gap.from_us, gap.to_us) in holes
+            found.append(gap if lost else replace(gap, reason=GapReason.ABSENT))
     return tuple(found)
 
 

@@ -124,6 +124,11 @@ def test_what_is_no_host_is_said(host: str) -> None:
         check_port(host, 9105)
 
 
+def test_an_address_to_listen_on_has_no_brackets() -> None:
+    with pytest.raises(InputError, match="write --host ::1"):
+        check_port("[::1]", 9105)
+
+
 def test_a_token_may_be_replaced_while_it_serves() -> None:
     port = free_port()
     server = WebServer("127.0.0.1", port, {"/metrics": lambda: Body("text/plain", PAGE)}, "old-word")

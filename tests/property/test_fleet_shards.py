@@ -16,7 +16,7 @@ from pipeline.core.config import Device, Fleet
 from pipeline.core.fleet.checkpoint import Kept, from_bytes, to_bytes
 from pipeline.core.fleet.clocks import fleet_delay_us
 from pipeline.core.fleet.combiner import Combiner
-from pipeline.core.fleet.membership import Membership, Place
+from pipeline.core.fleet.membership import Membership, Place, changed_places
 from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import LATE, REASONS, FleetShard
@@ -239,15 +239,22 @@ def test_devices_come_go_and_move_between_racks_of_shards() -> None:
     one.carry(after)
     several.divided = divide(several.divided, after, 2)
     assert several.divided[moved.name] == divide({}, before, 2)[moved.name]
-    for number, shard in several.shards.items():
-        shard.carry(tuple(d for d in after if several.divided[d.name] == number), Fleet())
     membership = Membership(after, STREAMS, HZ)
+    changed = changed_places(Membership(before, STREAMS, HZ), membership)
+    for number, shard in several.shards.items():
+        shard.carry(tuple(d for d in after if several.divided[d.name] == number), Fleet(), changed)
     several.combiner.carry(membership, {0, 1}, 15.0, several.now_us / 1e6)
     several.summary.carry(membership.places, Ratings.of(membership.places, after, ()))
     for run in (several, one):
         run.feed(given.at(given.received_us >= cut_us))
     later = [[each for each in run.figures if each.second > START_S + 3] for run in (several, one)]
     same(*later)
+    places = [place for place in one.summary.places if place.level in ("row", "hall", "site")]  # of both shards
+    told, others = (
+        [each.coincidence[[run.summary.places.index(place) for place in places]] for each in figures]
+        for run, figures in zip((several, one), later, strict=True)
+    )
+    assert np.allclose(told, others, equal_nan=True)
     assert by_second(later[0])[6].present[several.row("rack", "r4")] == 3
     assert several.combiner.excluded[REASONS.index(LATE)].sum() == 0
 

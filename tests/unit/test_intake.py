@@ -55,6 +55,28 @@ def test_a_stream_that_messages_leave_out_is_no_lost_message(together: bool) -> 
     ]
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_of_a_frame_in_two_messages_each_kind_is_counted(late: bool) -> None:
+    sent = {
+        (number, kind): message(number, streams=STREAMS[:2] if kind == 0 else STREAMS[2:])
+        for number in range(60)
+        for kind in (0, 1)
+    }
+    gone = [(number, 1) for number in ((20,) if late else range(20, 30))]
+    came = [sent[key] for key in sent if key not in gone] + [sent[key] for key in gone if late]
+    intake = Intake(DEVICES, decode, {})
+    intake.take(Arrivals.of([Arrival(0, START_US, payload) for payload in came]))
+    totals = intake.totals[DEVICES[0]]
+    assert (totals.missing, totals.reordered) == ((0, 1) if late else (10, 0))
+
+
+def test_a_stream_of_every_other_message_and_one_that_is_lost() -> None:
+    sent = {number: message(number, streams=STREAMS[: 1 + (number % 2 == 0)]) for number in range(60)}
+    intake = Intake(DEVICES, decode, {})
+    intake.take(Arrivals.of([Arrival(0, START_US, payload) for number, payload in sent.items() if number != 31]))
+    assert (intake.totals[DEVICES[0]].received, intake.totals[DEVICES[0]].missing) == (59, 1)
+
+
 @pytest.mark.parametrize("lost", [[5], [5, 6, 7]])
 def test_where_each_stream_has_a_message_one_that_is_lost_is_missing(lost: list[int]) -> None:
     payloads = [

@@ -8,17 +8,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
+from typing import Final
 
 import psycopg
 
-from pipeline.adapters.timescale.connection import connect, translated
+from pipeline.adapters.timescale.connection import Connection, connect, translated
 from pipeline.core.errors import KarmanError
 
+CLOSE_S: Final = 10.0  # a server that is frozen breaks nothing off; the thread ends with its process
 log = logging.getLogger(__name__)
 
 
-def unhurried(dsn: str) -> psycopg.Connection:
+def unhurried(dsn: str) -> Connection:
     """A connection whose statements take as long as they take, each a transaction of its own."""
     connection = connect(dsn)
     connection.autocommit = True
@@ -52,7 +55,8 @@ class Beside:
     def close(self) -> None:
         """Look no more; what is being done is broken off."""
         self._closing.set()
-        while self._thread.is_alive():  # again: there may be a next statement
+        deadline_s = time.monotonic() + CLOSE_S
+        while self._thread.is_alive() and time.monotonic() < deadline_s:  # again: there may be a next statement
             connection = self._connection
             if connection is not None:
                 with contextlib.suppress(psycopg.Error):

@@ -38,6 +38,7 @@ class SeriesKeeper:
         """
         with translated(), unhurried(self._dsn) as connection:
             connection.execute(sql.SQL("SET statement_timeout = {}").format(FINISH_MS))
+            connection.patience_s = FINISH_MS / 1000 + 5.0
             roll_up(connection, self._flavour, self._partitions)
 
     def close(self) -> None:

@@ -29,7 +29,8 @@ def check_port(host: str, port: int) -> None:
     Raises:
         InputError: it cannot.
     """
-    host = check_host(host)
+    if check_host(host) != host:
+        raise InputError(f"'{host}' is no address to listen on: write --host {check_host(host)}")
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -142,6 +142,12 @@ class Membership:
         return len(self._series)
 
 
+def changed_places(before: Membership, now: Membership) -> frozenset[Place]:
+    """The places that have other members than before, or are new."""
+    who = before.members_of()
+    return frozenset(place for place, members in now.members_of().items() if who.get(place) != members)
+
+
 def origins(new: Sequence[Hashable], old: Sequence[Hashable]) -> NDArray[np.int64]:
     """Where each of the new rows was among the old ones; -1 where it was not."""
     row = {key: index for index, key in enumerate(old)}

@@ -5,7 +5,7 @@ Must not know: Ray, clocks (`now` comes in), what is told of the sums.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from pipeline.core.energy import LARGEST_W
 from pipeline.core.fleet import sums
 from pipeline.core.fleet.clocks import Clocks, fleet_delay_us
 from pipeline.core.fleet.concentrator import SLOT, Concentrator, Ints, Rows
-from pipeline.core.fleet.membership import Membership, carried, origins
+from pipeline.core.fleet.membership import Membership, Place, carried, changed_places, origins
 from pipeline.core.fleet.sums import Sums
 from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest
 from pipeline.core.model import CHANNELS, Flag
@@ -175,8 +175,12 @@ class FleetShard:
                 found.append(part)
         return found
 
-    def carry(self, devices: Sequence[Device], settings: Fleet) -> None:
-        """From now on for these devices. Those that were there before notice nothing."""
+    def carry(self, devices: Sequence[Device], settings: Fleet, changed: Collection[Place] = ()) -> None:
+        """From now on for these devices. Those that were there before notice nothing.
+
+        Args:
+            changed: places of which members changed in other shards.
+        """
         before, now = self.membership, Membership(devices, self._streams, self._mains_hz)
         origin = origins(now.devices, before.devices)
         self._grid.carry(origins(now.series_keys, before.series_keys), now.period_us)
@@ -185,9 +189,9 @@ class FleetShard:
         self._shift_us = carried(self._shift_us, origin, 0)
         self.excluded = carried(self.excluded, origin, 0)
         since = carried(self._alike_since, origins(now.places, before.places), 0)
-        who = before.members_of()
-        changed = [who.get(place) != members for place, members in now.members_of().items()]
-        self._alike_since = np.where(changed, 0 if self._grid.closed is None else self._grid.closed + 1, since)
+        others = changed_places(before, now).union(changed)
+        anew = 0 if self._grid.closed is None else self._grid.closed + 1
+        self._alike_since = np.where([place in others for place in now.places], anew, since)
         self.membership, self._settings = now, settings
 
     def delays_us(self) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ import pytest
 from pipeline.adapters import deposit as module
 from pipeline.adapters import spool as spool_module
 from pipeline.adapters.deposit import Deposit
-from pipeline.adapters.spool import Spool, hold
+from pipeline.adapters.spool import Spool, hold, shard_folder
 from pipeline.adapters.timescale import connection as connection_module
 from pipeline.adapters.timescale import store as store_module
 from pipeline.adapters.timescale.connection import Connection
@@ -525,3 +525,22 @@ def test_a_table_that_is_missing_costs_no_rows_however_often_it_is_tried(
     rows = 12 * 2 * module.ODD_TRIES
     assert rows_of(database) == (rows, rows, rows)
     assert total(deposit.stats()["accounts"].values()).dropped == {}
+
+
+def test_what_is_stored_leaves_the_disk(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, SPOOL, 1 << 20, nobody)
+    spool.append([small(0)])
+    spool.append([small(1)])
+    spool.remove(1)
+    assert Spool(tmp_path, SPOOL, 1 << 20, nobody).numbers() == spool.numbers() == [2]
+
+
+def test_each_shard_has_a_spool_and_none_with_batches_is_left_behind(tmp_path: Path) -> None:
+    assert [shard_folder(tmp_path, shard, 3) for shard in range(2)] == [tmp_path, tmp_path / "shard-1"]
+    spool = Spool(shard_folder(tmp_path, 2, 3), SPOOL, 1 << 20, nobody)
+    spool.append([small(0)])
+    (tmp_path / "shard-old").mkdir()
+    with pytest.raises(SpoolError, match="shard-2: run with 3 store shards"):
+        shard_folder(tmp_path, 0, 2)
+    spool.remove(1)
+    assert shard_folder(tmp_path, 0, 2) == tmp_path

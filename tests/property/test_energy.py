@@ -235,3 +235,11 @@ def test_a_replayed_recording_has_the_energy_of_its_cycles() -> None:
         }
         assert wanted[IMPORTED] > 1e5
         assert meter.totals[index] == pytest.approx(np.array([wanted[column] for column in range(6)]), rel=1e-9, abs=0)
+
+
+def test_a_row_at_the_time_of_the_one_before_it_lasts_a_period() -> None:
+    meter = EnergyMeter(NOMINAL_HZ)
+    one = np.ones(2, np.int64)
+    power_w = np.full(2, 600.0, np.float32)
+    meter.push(Rows(0 * one, START_US * one, np.array([7, 8]), one == 1, power_w, power_w))
+    assert meter.totals[0, [IMPORTED, INTEGRATED, GAP]].tolist() == pytest.approx([20.0, 2 / NOMINAL_HZ, 0.0])

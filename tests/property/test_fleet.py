@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 
 from pipeline.adapters import recordings
 from pipeline.core.config import Breaker, Device, Fleet
+from pipeline.core.delivery import FENCED
 from pipeline.core.envelope import rows_to_bytes
-from pipeline.core.fleet import sums
+from pipeline.core.fleet import sums, table
+from pipeline.core.fleet.checkpoint import Counted
+from pipeline.core.fleet.clocks import AHEAD_US, BUCKET_US, BUCKETS, Clocks
+from pipeline.core.fleet.concentrator import SLOT, Cells
 from pipeline.core.fleet.intake import ShardIntake
 from pipeline.core.fleet.membership import Membership, standing
+from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import AHEAD, LATE, REASONS, UNKNOWN, UNTIMED, FleetShard
 from pipeline.core.fleet.sums import Sums
 from pipeline.core.model import STREAMS, Flag
@@ -409,3 +414,135 @@ def test_a_host_clock_that_is_set_costs_no_second(step_s: int) -> None:
             told |= {each.sums.second: each.sums for each in intake.advance(now_s, now_us)}
     assert intake.shard.excluded.sum() == 0
     assert set(range(START_S + 2, START_S + 150)) <= told.keys()
+
+
+def test_a_member_is_in_a_slot_of_which_its_cycles_cover_half() -> None:
+    membership = Membership(devices(1, 1), STREAMS, HZ)
+    covered = np.array([[SLOT // 2, SLOT // 2 - 1, SLOT]] * 3)
+    cells = Cells(START_S, covered, covered * 5_000, np.zeros((3, 2), np.int64), np.zeros(3, bool))
+    members = sums.of_members(membership, cells)
+    assert members.present.tolist() == [[1, 0, 1]] * 4
+    assert members.power_mw.tolist() == [[5_000, 0, 5_000]] * 3 + [[15_000, 0, 15_000]]
+
+
+def test_where_no_current_flows_there_is_no_imbalance() -> None:
+    fleet = devices(1, 2)
+    run = Run(fleet)
+    told = by_second(run.feed(cycles(fleet, np.zeros((2, 240, 3)))))[2]
+    assert told.current_a[run.row("rack", "r0", "A")] == 0.0
+    assert np.isnan(told.imbalance[run.row("rack", "r0")])
+
+
+def test_power_is_told_to_the_nearest_milliwatt() -> None:
+    fleet = devices(1, 2)
+    run = Run(fleet)
+    told = by_second(run.feed(cycles(fleet, np.full((2, 240, 3), 0.0017))))[2]
+    assert told.power_w[run.row("rack", "r0", "A")] == 0.004
+
+
+def test_power_that_is_impossible_is_in_no_sum_whichever_way_it_flows() -> None:
+    fleet = devices(1, 1)
+    shard = FleetShard(fleet, STREAMS, HZ, Fleet())
+    shard.push(cycles(fleet, np.array([[[-1e9, 1e9, 1.0]]])).batch())
+    assert shard.excluded[REASONS.index(UNKNOWN)].tolist() == [2]
+
+
+def test_the_peak_of_a_place_where_nobody_is_heard_is_unknown() -> None:
+    fleet = devices(2, 1)
+    given = cycles(fleet, np.full((2, 240, 3), 1000.0))
+    run = Run(fleet)
+    told = by_second(run.feed(given.at(given.device == 0)))[2]
+    assert np.isnan(told.peak_w[run.row("rack", "r1")]).all()
+
+
+@pytest.mark.parametrize(("phases", "there"), [(("A", "", ""), ("A", "all")), (("", "", ""), ())])
+def test_a_stream_that_is_no_phase_is_in_no_place(phases: tuple[str, ...], there: tuple[str, ...]) -> None:
+    fleet = (Device("x", "tcp://x:1", rack="r", phases=phases),)
+    run = Run(fleet)
+    assert run.shard.membership.places == tuple(("rack", "r", phase) for phase in there)
+    assert run.shard.membership.series_keys == ((("x", STREAMS[0]),) if there else ())
+
+
+def test_a_rack_with_a_device_on_no_known_feed_has_no_redundancy() -> None:
+    fleet = devices(1, 2, breaker_a=20.0)
+    places = Membership(fleet, STREAMS, HZ).places
+    row = places.index(("rack", "r0", "A"))
+    assert Ratings.of(places, fleet, ()).one_feed_a[row] == 20.0
+    assert np.isnan(Ratings.of(places, (fleet[0], replace(fleet[1], feed="")), ()).one_feed_a[row])
+
+
+def test_delays_of_several_stretches_in_one_push_are_all_known_and_of_old_ones_none() -> None:
+    clocks = Clocks(2)
+    minute_us = BUCKETS * BUCKET_US
+    both, times_us = np.array([0, 1]), np.array([START_US, START_US + BUCKET_US])
+    clocks.push(both, times_us, times_us + np.array([5_000, 7_000]))
+    assert clocks.delays_us().tolist() == [5_000, 7_000]
+    later_us = times_us[:1] + minute_us
+    clocks.push(both[:1], later_us, later_us + 9_000)
+    clocks.push(both[:1], times_us[:1], times_us[:1] + 1)  # more than a minute old
+    assert clocks.delays_us().tolist() == [9_000, 7_000]
+
+
+def shard_intake(counted: Counted, power_w: float = 500.0) -> tuple[ShardIntake, list[bytes]]:
+    """An intake of one device, and its cycles of four seconds, in a batch a second."""
+    fleet = devices(1, 1)
+    given = cycles(fleet, np.full((1, 240, 3), power_w))
+    batches = [rows_to_bytes(given.at((given.time_us - START_US) // 1_000_000 == n).batch()) for n in range(4)]
+    return ShardIntake(FleetShard(fleet, STREAMS, HZ, Fleet()), counted, 0.0), batches
+
+
+def test_an_ingest_is_answered_what_is_expected_next_or_that_it_was_replaced() -> None:
+    intake, batches = shard_intake({})
+    assert [intake.push("p", 2, number, 0, batches[number], START_US) for number in (0, 2, 1)] == [1, 1, 2]
+    assert intake.push("p", 1, 2, 0, batches[2], START_US) == FENCED
+    assert intake.counted() == {"p": (2, 2)}
+
+
+def test_a_shard_that_begins_anew_tells_nothing_until_its_senders_have_caught_up() -> None:
+    intake, batches = shard_intake({"p": (1, 2)})
+    now_us = START_US + 4_000_000
+    for number in range(3):
+        intake.push("p", 1, number, 0, batches[number], now_us)
+        assert intake.counted() == {"p": (1, max(2, number + 1))}
+        assert (intake.advance(number * 1.0, now_us) == []) is (number < 2)
+
+
+def test_what_a_predecessor_has_taken_is_not_counted_as_left_out_again() -> None:
+    counted, untouched = (shard_intake(known, power_w=1e9) for known in ({"p": (1, 3)}, {}))
+    for intake, batches in (counted, untouched):
+        for number, data in enumerate(batches):
+            intake.push("p", 1, number, 0, data, START_US)
+    excluded = [intake.shard.excluded[REASONS.index(UNKNOWN), 0] for intake, _ in (counted, untouched)]
+    assert excluded == [180, 720]
+
+
+def test_at_the_end_all_seconds_are_told_at_once() -> None:
+    intake, batches = shard_intake({})
+    for number, data in enumerate(batches):
+        intake.push("p", 1, number, 0, data, START_US + number * 1_000_000)
+    now_us = START_US + 3_500_000
+    assert [part.sums.second - START_S for part in intake.advance(1.0, now_us)] == [0, 1]
+    assert [part.sums.second - START_S for part in intake.finish(now_us, wait_s=1.0)] == [2, 3]
+
+
+def test_delays_are_forgotten_where_the_hosts_clock_was_set_back_and_else_kept() -> None:
+    intake, batches = shard_intake({})
+    empty = rows_to_bytes(cycles(devices(1, 1), np.zeros((1, 1, 3))).at(slice(0, 0)).batch())
+    intake.push("p", 1, 0, 0, batches[0], START_US + 1_000_000)
+    intake.push("p", 1, 1, 0, empty, START_US + 1_000_000 - AHEAD_US)
+    assert intake.shard.delays_us().tolist() == [3_000]
+    intake.push("p", 1, 2, 0, empty, START_US - 2 * AHEAD_US)
+    assert np.isnan(intake.shard.delays_us()).all()
+
+
+def test_a_row_of_the_table_is_of_its_second_alone() -> None:
+    fleet = devices(1, 2)
+    power_w = np.full((2, 60 * 6, 3), 100.0)
+    power_w[0, 130], power_w[1, 140], power_w[:, 150] = 300.0, 300.0, 50.0  # in the third second
+    run = Run(fleet)
+    told = by_second(run.feed(cycles(fleet, power_w)))
+    rows = {second: table.rows(run.summary.places, told[second]).to_pylist() for second in (2, 4)}
+    row = run.row("rack", "r0", "B")
+    names = ("real_power_max_w", "real_power_min_w", "coincidence_ratio")
+    assert [rows[2][row][name] for name in names] == pytest.approx([400.0, 100.0, 400 / 600], rel=1e-4)
+    assert [rows[4][row][name] for name in names] == [200.0, 200.0, 1.0]

@@ -146,3 +146,11 @@ def test_what_comes_after_its_second_was_told_is_late_and_what_is_far_ahead_is_t
     cells = grid.close(START_S + 1)
     assert cells.covered.sum() == 16_667 * 60
     assert cells.dark.tolist() == [True]
+
+
+def test_what_waits_of_a_series_that_goes_is_nobody_elses() -> None:
+    grid = concentrator([16_667] * 3, 60)
+    grid.push(rows_of([(series, START_S * 1_000_000, 5 + series, 0) for series in range(3)]))
+    grid.carry(np.array([2, 1]), np.array([16_667.0] * 2))
+    energy = sum(cell.energy.sum(axis=1) for cell in closed(grid))
+    assert energy.tolist() == [7 * 16_667 * 60, 6 * 16_667 * 60]

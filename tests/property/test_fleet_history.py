@@ -171,3 +171,23 @@ def test_totals_of_another_version_are_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.undo()
     with pytest.raises(ValueError, match="version 4, this program reads 3"):
         checkpoint.from_bytes(data)
+
+
+def test_where_nothing_is_drawn_no_watt_is_told() -> None:
+    histograms = Histograms(1)
+    histograms.push(np.zeros((1, 5), np.int64), np.ones((1, 5), bool))
+    assert quantiles_w(histograms.counts).tolist() == [[0.0] * len(QUANTILES)]
+
+
+def test_the_batches_that_were_taken_are_kept() -> None:
+    counted = {"ingest-0": (3, 9), "ingest-1": (5, 0)}
+    assert checkpoint.from_bytes(checkpoint.to_bytes(Kept(counted=counted))).counted == counted
+
+
+def test_energy_in_all_is_that_of_the_seconds() -> None:
+    fleet = devices(1, 2)
+    run = Run(fleet)
+    figures = run.feed(cycles(fleet, np.random.default_rng(4).uniform(-9000, 9000, (2, 60 * 6, 3))))
+    whole_j = np.sum([each.energy_j for each in figures], axis=0)
+    imported_j, exported_j = figures[-1].total_energy_j.T
+    np.testing.assert_allclose(imported_j - exported_j, whole_j, rtol=0, atol=1e-5)

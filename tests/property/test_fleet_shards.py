@@ -4,6 +4,7 @@ shard that is away nothing is counted as 0."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import LATE, REASONS, FleetShard
 from pipeline.core.fleet.summary import Figures, FleetSummary, Totals
+from pipeline.core.fleet.sums import combined
 from pipeline.core.model import STREAMS
 from tests.fleets import HZ, START_S, START_US, Cycles, Run, by_second, cycles, devices, parts
 
@@ -259,6 +261,27 @@ def test_devices_come_go_and_move_between_racks_of_shards() -> None:
     assert several.combiner.excluded[REASONS.index(LATE)].sum() == 0
 
 
+def test_coincidence_of_a_place_in_two_shards_is_since_its_members_are() -> None:
+    """A device of one shard peaks, then one of the other shard goes: from then on all are at their peaks at once."""
+    before = devices(2, 2)
+    after = before[:-1]
+    power_w = np.full((4, 60 * 9, 3), 100.0)
+    power_w[0, 150] = 300.0
+    given = cycles(before, power_w)
+    cut_us = (START_S + 5) * 1_000_000
+    several = Sharded(before, 2)
+    assert len({several.divided[device.name] for device in (before[0], before[-1])}) == 2
+    several.feed(given.at(given.received_us < cut_us), rest_s=0)
+    membership = Membership(after, STREAMS, HZ)
+    changed = changed_places(Membership(before, STREAMS, HZ), membership)
+    for number, shard in several.shards.items():
+        shard.carry(tuple(d for d in after if several.divided[d.name] == number), Fleet(), changed)
+    several.combiner.carry(membership, {0, 1}, 15.0, several.now_us / 1e6)
+    several.summary.carry(membership.places, Ratings.of(membership.places, after, ()))
+    told = by_second(several.feed(given.at(given.received_us >= cut_us)))[7]
+    assert told.coincidence[several.row("site", "site")].tolist() == pytest.approx([1.0, 1.0, 1.0], rel=1e-4)
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_what_was_excluded_is_counted_on_by_a_successor(count: int) -> None:
     fleet, given = a_fleet(11)
@@ -272,3 +295,55 @@ def test_what_was_excluded_is_counted_on_by_a_successor(count: int) -> None:
         mine = [device for device in fleet if several.divided[device.name] == number]
         successor = FleetShard(mine, STREAMS, HZ, Fleet(), from_bytes(to_bytes(Kept(shard=state))).shard)
         assert np.array_equal(successor.excluded, shard.excluded)
+
+
+def told_by(fleet: Sequence[Device]) -> list[Part]:
+    """What a shard of these devices tells of four seconds."""
+    shard = FleetShard(fleet, STREAMS, HZ, Fleet())
+    shard.push(cycles(fleet, np.full((len(fleet), 240, 3), 1000.0)).batch())
+    return parts(shard, START_US + 10_000_000)
+
+
+def test_a_shard_that_has_no_devices_is_not_heard() -> None:
+    fleet = devices(2, 1)
+    combiner = Combiner(Membership(fleet, STREAMS, HZ), (0,), 5.0, 0.0)
+    mine, others = told_by(fleet[:1]), told_by(fleet[1:])
+    for part in others:
+        combiner.push(1, part, 0.0)
+    for part in mine:
+        combiner.push(0, part, 0.0)
+    assert [found.second for found in combiner.advance(0.0)] == [part.sums.second for part in mine]
+    assert combiner.missed_s == {0: 0}
+
+
+def test_seconds_that_wait_are_told_when_a_shard_has_gone() -> None:
+    fleet = devices(2, 1)
+    combiner = Combiner(Membership(fleet, STREAMS, HZ), (0, 1), 5.0, 0.0)
+    told = told_by(fleet[:1])
+    for part in told:
+        combiner.push(0, part, 0.0)
+    combiner.push(1, told_by(fleet[1:])[0], 0.0)
+    combiner.carry(Membership(fleet[:1], STREAMS, HZ), (0,), 5.0, 0.0)
+    assert [found.second for found in combiner.advance(0.0)] == [part.sums.second for part in told]
+    assert combiner.missed_s == {0: 0}
+
+
+@pytest.mark.parametrize("since", [(5, 9), (9, 5)])
+def test_the_peaks_of_a_place_are_known_once_every_part_of_it_knows_its_own(since: tuple[int, int]) -> None:
+    fleet = devices(2, 1)
+    both = [told_by([device])[1].sums for device in fleet]
+    both = [
+        replace(part, peaks_since=np.full(len(part.places), second)) for part, second in zip(both, since, strict=True)
+    ]
+    site = Place("site", "site", "all")
+    assert combined(both, [site]).peaks_since.tolist() == [9]
+
+
+def test_coincidence_is_since_a_place_has_changed_also_where_others_have_not() -> None:
+    fleet = devices(2, 1)
+    before, now = (part.sums for part in told_by(fleet)[1:3])
+    summary = FleetSummary(now.places, 60, Ratings.of(now.places, fleet, ()), Fleet().percentile_s)
+    summary.push(replace(before, power_mw=10 * before.power_mw))
+    changed = np.array([place.name == "r1" for place in now.places])
+    told = summary.push(replace(now, peaks_since=np.where(changed, now.second, 0)))
+    assert (told.coincidence[changed, 1] == 1.0).all()

@@ -83,3 +83,14 @@ def test_who_looks_as_often_as_it_holds_sees_a_spike_of_one_cycle(
             visible |= bool(spike in (greatest[0, 0], least[0, 0]))
             assert {greatest[0, 0], least[0, 0]} <= {spike, 1.0}
     assert visible
+
+
+def test_what_was_held_before_a_clock_was_set_back_is_held_for_one_more_interval() -> None:
+    held = HeldExtremes(10, 1)
+    series = np.array([0])
+    held.push(series, np.array([100]), np.array([[9.0]], np.float32))
+    held.begin_anew(series, np.array([50]))
+    held.push(series, np.array([51]), np.array([[1.0]], np.float32))
+    assert held.extremes()[0].tolist() == [[9.0]]
+    held.push(series, np.array([61]), np.array([[2.0]], np.float32))
+    assert held.extremes()[0].tolist() == [[2.0]]

@@ -106,3 +106,10 @@ def test_rows_that_lack_a_channel_count_alike_in_any_batches() -> None:
     _, cut = rolled_up(parts(rows, [1, 2]))
     assert {group[-1] for group, _ in figures} == {"a", "b"}
     assert cut == whole
+
+
+def test_a_second_in_which_a_channel_was_not_sent_has_no_row_of_it() -> None:
+    row = {"a_real_power_w": 1.0}
+    rows = cycles([row | {"b_real_power_w": 2.0}, row | {"time": START_US + SECOND_US}])
+    of_channel = {rollup.column("channel")[0].as_py(): rollup.num_rows for rollup in one_second(rows)}
+    assert of_channel == {"a": 2, "b": 1}

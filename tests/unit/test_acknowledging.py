@@ -94,3 +94,23 @@ def test_whoever_is_replaced_is_refused_also_where_the_clock_was_set_back() -> N
         assert store.handed == []
 
     run(case)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_whoever_settles_waits_until_what_was_handed_over_is_kept_and_not_for_ever(kept: bool) -> None:
+    async def case(batches: Acknowledging, store: Store, send: Callable[[int], asyncio.Task[int]]) -> None:
+        await batches.settle("p", 60)  # nothing was handed over
+        sent = send(0)
+        await asyncio.sleep(0.01)
+        settled = asyncio.ensure_future(batches.settle("p", 60 if kept else 0.05))
+        await asyncio.sleep(0.01)
+        assert not settled.done()
+        if kept:
+            store.handed[0][1].set_result(None)
+        await settled
+        assert store.handed[0][1].done() is kept
+        if not kept:
+            store.handed[0][1].set_result(None)
+        assert await sent == 1
+
+    run(case)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from pipeline.core.balance import joined
 from pipeline.core.change import FIXED, Change, change, fixed_changes, same_link
 from pipeline.core.config import Device, Fleet, Metrics, PipelineConfig
@@ -80,3 +82,17 @@ def test_of_several_views_of_an_account_the_fullest_counts() -> None:
     }
     assert joined([]) == {}
     assert joined(stores[:1]) == stores[0]
+
+
+@pytest.mark.parametrize("part", ["added", "removed", "moved", "changed", "settings", "refused"])
+def test_any_part_is_a_change(part: str) -> None:
+    assert Change(**{part: ("x",)})
+
+
+def test_settings_are_said_by_name() -> None:
+    assert str(Change(added=("d4",), settings=("limits", "window_s"))) == "added d4; new limits, window_s"
+
+
+@pytest.mark.parametrize("newest_us", [(50, 70), (70, 50), (0, 50), (50, 0)])
+def test_of_several_stores_the_slowest_tells_how_new_the_database_is(newest_us: tuple[int, int]) -> None:
+    assert joined([{"newest_us": one} for one in newest_us]) == {"newest_us": 50}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.config import Device, Limits, PipelineConfig, parse_connect
+from pipeline.core.config import Device, Fleet, Limits, PipelineConfig, Replay, parse_connect
 from pipeline.core.errors import InputError
 
 
@@ -72,3 +72,18 @@ def test_the_bounds_in_bytes_of_an_ingest_grow_with_its_devices_beyond_64() -> N
         recent_bytes=4 * limits.recent_bytes,
         standby_bytes=4 * limits.standby_bytes,
     )
+
+
+def test_frames_a_second_are_a_devices_mains_unless_a_recording_is_played() -> None:
+    european = replace(devices(1)[0], mains_hz=50.0)
+    live = config(mains_hz=60.0)
+    assert (live.nominal_hz, live.hz_of(european), live.hz_of(devices(1)[0])) == (60.0, 50.0, 60.0)
+    replayed = config(replay=Replay("sample1", rate_hz=60.0, speed=2.0))
+    assert (replayed.nominal_hz, replayed.hz_of(european)) == (120.0, 120.0)
+
+
+def test_a_device_alone_is_added_up_only_where_others_may_come() -> None:
+    assert (config().fleet_settings, config().fleet_shards) == (None, 1)
+    assert config(devices=devices(2)).fleet_settings == Fleet()
+    several = config(fleet=Fleet(shards=3))
+    assert (several.fleet_settings, several.fleet_shards) == (Fleet(shards=3), 3)

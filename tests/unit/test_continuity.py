@@ -36,6 +36,7 @@ def gap(after: int, before: int, missing: int, reason: str = GapReason.TRANSPORT
         ([5, 8, 9], [1, 1, 1], [2], 0, 0),
         ([5, 8, 6, 7, 6], [1, 1, 1, 1, 0], [2], 2, 0),
         ([5, 6, 6, 5, 7], [1, 1, 0, 0, 1], [], 0, 0),
+        ([5, (8, time_of(8)), (6, time_of(8)), 9], [1, 1, 1, 1], [2], 1, 0),  # at the same time: not later
         ([5, 6, (6, time_of(7)), 7], [1, 1, 1, 1], [], 0, 1),  # the number again, at another time: not a repetition
         ([5, 6, (0, time_of(7)), (1, time_of(8))], [1, 1, 1, 1], [], 0, 1),
         ([0, MEMORY, 1], [1, 1, 1], [MEMORY - 1], 1, 0),

@@ -113,3 +113,13 @@ def test_an_incarnation_does_not_begin_again_once_a_later_one_has() -> None:
     inbox.begin("p", 2)
     assert inbox.replaced("p", 2)
     assert inbox.expected("p") == 1
+
+
+def test_room_is_made_of_the_oldest_so_that_what_is_retained_has_no_hole() -> None:
+    outbox = Outbox[str](limit_bytes=30, window=4, retain_s=1e9)
+    for item in "abc":
+        outbox.offer(item, 10, 0)
+    exchange(outbox, Inbox(), 0)
+    assert outbox.offer("d", 10, 0)
+    assert outbox.oldest == 1
+    assert exchange(outbox, Inbox(), 0) == ["b", "c", "d"]

@@ -199,3 +199,32 @@ def test_a_trend_keeps_a_minute_and_follows_devices_that_come_and_go() -> None:
     assert np.isnan(trend.minute.power_w[1, :-1]).all()
     assert trend.minute.power_w[1, -1] == 8
     assert trend.minute.devices == ("pdu2", "pdu3")
+
+
+def test_a_breaker_says_nothing_while_no_current_is_known() -> None:
+    rows = [{**row, "rms_current_a": None} for row in message(10, 20, 30)]
+    said = figures(rows).of("pdu1")
+    assert said is not None
+    assert said["channels"]["a"]["worst"] == {
+        "stream": None, "peak_current_a": None, "utilisation": None, "headroom_a": None
+    }  # fmt: skip
+
+
+def test_the_gap_of_a_device_is_that_of_its_worst_stream() -> None:
+    rows = [
+        {**row, "time": NOW_US - 80_000 + number * 16_667}
+        for number in (0, 2, 4)
+        for row in message(10, 20, 30, number=number)
+        if (number, row["stream"]) != (2, STREAMS[1])
+    ]
+    said = figures(rows).of("pdu1")
+    assert said is not None
+    assert said["channels"]["a"]["energy"]["gap_s"] == pytest.approx(3 / 60, rel=1e-3)
+
+
+def test_a_device_without_a_stream_of_the_three_phases_has_no_total() -> None:
+    made = figures([{**row, "stream": "neutral"} for row in message(10)])
+    assert made.rows()[0]["real_power_w"] is None
+    said = made.of("pdu1")
+    assert said is not None
+    assert set(said["channels"]["a"]["total"].values()) == {None}

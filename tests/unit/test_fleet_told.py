@@ -125,3 +125,11 @@ def test_the_least_headroom_of_phases_that_are_not_all_known(phases: tuple[float
     headroom_a[[whole.places.index(Place("rack", "r0", phase)) for phase in "ABC"]] = phases
     document = places_document(replace(whole, figures=replace(whole.figures, headroom_a=headroom_a)))
     assert document["rack"]["r0"]["breaker_headroom_a"] == least
+
+
+def test_what_is_unknown_of_a_place_is_null_in_the_status() -> None:
+    one = told()
+    nothing = np.full(len(one.places), np.nan)
+    figures = replace(one.figures, power_w=nothing, peak_w=np.full_like(one.figures.peak_w, np.nan))
+    site = places_document(replace(one, figures=figures))["site"]["site"]
+    assert (site["real_power_w"], site["real_power_peak_15m_w"]) == (None, None)

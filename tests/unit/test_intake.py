@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.core.intake import Arrival, Arrivals, Intake
-from pipeline.core.model import STREAMS, Tally
+from pipeline.core.model import STREAMS, Drop, Tally
 from tests.rows import START_US
 from tests.standby import DEVICES, decode, message
 
@@ -94,3 +94,32 @@ def test_one_that_comes_late_is_reordered_once() -> None:
     intake = Intake(DEVICES, decode, {})
     intake.take(heard([*range(30), *range(31, 45), 30]))
     assert intake.totals[DEVICES[0]] == Tally(45, 45, 45 * 3 + 5, missing=0, reordered=1)
+
+
+def test_a_spectrum_that_is_late_with_its_message_is_late_once() -> None:
+    intake = Intake(DEVICES, decode, {})
+    intake.take(heard([0, 10, 30, 31]))
+    intake.take(heard([20]))
+    assert intake.totals[DEVICES[0]].reordered == 1
+
+
+def test_what_there_was_no_room_for_is_told_as_dropped_with_the_next_batch() -> None:
+    intake = Intake(DEVICES, decode, {})
+    intake.take(heard([0, 1, 4]))
+    refused = intake.cut("ingest-0", 1, 0)
+    assert refused is not None
+    intake.give_up(refused)
+    intake.take(heard([5, 8]))
+    batch = intake.cut("ingest-0", 1, 0)
+    assert batch is not None
+    assert batch.tallies == {DEVICES[0]: Tally(5, 2, 6, missing=4, dropped={Drop.OUTBOX_FULL: 3})}
+    assert batch.cycles.column("sequence").to_pylist() == [5] * 3 + [8] * 3
+    first_stream = [gap for gap in batch.gaps if gap.product == "cycle" and gap.stream == STREAMS[0]]
+    assert [(gap.after, gap.before) for gap in first_stream] == [(1, 4), (5, 8)]
+    assert intake.totals == batch.tallies | {DEVICES[1]: Tally()}
+    assert intake.cut("ingest-0", 1, 1) is None
+
+
+def test_arrivals_know_the_newest_of_them() -> None:
+    arrivals = Arrivals.of([Arrival(0, START_US, message(0)), Arrival(1, START_US + 5, message(0))])
+    assert arrivals.newest_us == START_US + 5

@@ -64,3 +64,9 @@ def test_a_resumed_replay_goes_on_in_step(rate_hz: float) -> None:
         resumed = Pace.resumed(frame, time_us, rate_hz)
         assert resumed.time_us(np.array([frame])).tolist() == [time_us]
         assert np.abs(resumed.time_us(frames) - times_us).max() <= 1  # what was stored had been rounded
+
+
+@pytest.mark.parametrize("rate_hz", RATES)
+def test_the_frame_of_a_time_is_the_one_that_carried_it(rate_hz: float) -> None:
+    pace, frames = Pace(START_US, rate_hz), frames_of(rate_hz)
+    assert [pace.frame_at(time_us) for time_us in pace.time_us(np.array(frames)).tolist()] == frames

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.core.model import Tally
-from pipeline.core.progress import held
+from pipeline.core.continuity import Position
+from pipeline.core.model import STREAMS, Tally
+from pipeline.core.progress import ends, held
+from tests.rows import START_US, cycles
 
 
 def test_counts_that_died_with_an_ingest_are_not_taken_back() -> None:
@@ -17,3 +19,9 @@ def test_counts_that_died_with_an_ingest_are_not_taken_back() -> None:
     assert held(after, Tally(2000, 1700, missing=20, reordered=4, resets=2, dropped={"malformed": 300})) == Tally(
         2000, 1700, missing=20, reordered=4, resets=2, dropped={"malformed": 300, "duplicate": 5}
     )
+
+
+def test_a_stream_stands_at_its_row_of_the_latest_time_and_then_at_its_last() -> None:
+    numbers = [(7, START_US + 5), (8, START_US + 9), (2, START_US + 9), (9, START_US + 8)]
+    rows = cycles({"sequence": number, "time": time_us} for number, time_us in numbers)
+    assert [found["pdu1", STREAMS[0]] for found in ends(rows)] == [Position(*numbers[2]), Position(*numbers[3])]

@@ -44,3 +44,8 @@ def test_it_is_unknown_before_two_looks_and_where_a_count_or_a_clock_has_begun_a
     assert looked(rates, 70, 5.0, 5.0, 5.0) == 60
     assert looked(rates, 130, 4.5, 4.5, 4.5) is None
     assert looked(rates, 190, 5.5, 5.5, 5.5) == 60
+
+
+def test_a_device_that_is_quiet_after_the_first_look_has_no_rate_yet() -> None:
+    rates = Rates()
+    assert [rates.look("a", 60, 1_000_000, 1_000_000, now_us) for now_us in (1_000_000, 2_000_000)] == [None, None]

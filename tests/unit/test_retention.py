@@ -137,3 +137,8 @@ def test_a_device_that_is_silent_was_heard_when_its_last_row_came() -> None:
     arrivals = [Arrival(1, 700, None), Arrival(2, 650, b""), Arrival(2, 640, b"")]
     heard = last_heard(arrivals, ["pdu1", "pdu2", "pdu3", "pdu4"], Opening(1, positions), since_us=900)
     assert heard == {"pdu1": 500, "pdu2": 900, "pdu3": 650}
+
+
+def test_a_row_at_the_time_of_the_position_is_none_of_a_later_time() -> None:
+    border = Border({KEY: Position(7, time_of(7))})
+    assert border.following(rows([(6, time_of(7)), (8, time_of(7)), 9])).tolist() == [False, False, True]

@@ -37,3 +37,7 @@ def test_a_row_has_its_devices_time_or_a_flag(device_us: int, present: bool, tim
 def test_no_rows() -> None:
     times, flags = settle(np.empty(0, np.int64), np.empty(0, bool), np.empty(0, np.int64), BOUND)
     assert (len(times), len(flags)) == (0, 0)
+
+
+def test_flags_are_stored_and_keep_their_bits() -> None:
+    assert [int(flag) for flag in (Flag.TIME_ABSENT, Flag.TIME_IMPLAUSIBLE, Flag.PROVENANCE_DIFFERS)] == [1, 2, 4]

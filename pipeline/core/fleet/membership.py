@@ -138,9 +138,6 @@ class Membership:
             self._tables[names] = table
         return table[device.indices.to_numpy(), stream.indices.to_numpy()]
 
-    def __len__(self) -> int:
-        return len(self._series)
-
 
 def changed_places(before: Membership, now: Membership) -> frozenset[Place]:
     """The places that have other members than before, or are new."""

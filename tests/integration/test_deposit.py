@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from pipeline.adapters import deposit as module
 from pipeline.adapters import spool as spool_module
 from pipeline.adapters.deposit import Deposit
 from pipeline.adapters.spool import Spool, hold, shard_folder
+from pipeline.adapters.timescale import beside
 from pipeline.adapters.timescale import connection as connection_module
 from pipeline.adapters.timescale import store as store_module
 from pipeline.adapters.timescale.connection import Connection
@@ -544,3 +546,19 @@ def test_each_shard_has_a_spool_and_none_with_batches_is_left_behind(tmp_path: P
         shard_folder(tmp_path, 0, 2)
     spool.remove(1)
     assert shard_folder(tmp_path, 0, 2) == tmp_path
+
+
+def test_to_close_gives_a_frozen_server_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "CLOSE_S", 0.5)
+    looked = threading.Event()
+
+    def look(connection: psycopg.Connection) -> None:
+        proxy.frozen = True
+        looked.set()
+        connection.execute("SELECT 1")
+
+    kept = beside.Beside(proxy.dsn, "tests", 0.01, look)
+    assert looked.wait(10)
+    kept.close()
+    assert kept.closing
+    proxy.frozen = False

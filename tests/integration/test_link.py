@@ -471,3 +471,15 @@ def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "publishes nothing" in said["c"]
     assert "under topic 't-fast': use --topic" in said["d"]
     assert "under topic 'power': use --topic" in said["e"]
+
+
+@pytest.mark.parametrize(
+    ("connections", "said"), [(0, "no connection yet"), (1, "is the device on"), (4, "above 1 MiB")]
+)
+def test_what_is_said_of_a_connection_that_is_gone(connections: int, said: str) -> None:
+    subscriber = link.Subscriber({})
+    try:
+        watch = SilenceWatch(subscriber, 1.0)
+        assert said in watch._why(link.LinkState("tcp://127.0.0.1:1", b"t", connections=connections))
+    finally:
+        subscriber.close()

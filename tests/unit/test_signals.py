@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from pipeline.adapters.configuration import Loaded
 from pipeline.cli.fleet_file import FleetFile
-from pipeline.cli.signals import Cause, Signals, ends_pipeline, listening
+from pipeline.cli.signals import Cause, Signals, ends_pipeline, listening, starting
 from pipeline.core.config import Device, PipelineConfig
 from pipeline.core.errors import InputError
 
@@ -110,3 +111,10 @@ def test_a_wrong_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> 
     assert [file.changed() for _ in range(3)] == [False] * 3
     files.top.write_text("right")
     assert [file.changed() for _ in range(2)] == [False, True]
+
+
+def test_a_hangup_while_starting_ends_nothing() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with starting():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == before

@@ -125,18 +125,19 @@ def _own_process_group() -> Iterator[None]:
     """
     ours = os.getpgrp()
     # A group is named after its first process, which has to live until others have joined.
-    with subprocess.Popen(["sleep", "600"], process_group=0) as leader:  # noqa: S607
+    leader = subprocess.Popen(["sleep", "600"], process_group=0)  # noqa: S607
+    try:  # from the first moment: whoever breaks off would wait for it
         try:
             os.setpgid(0, leader.pid)
         except OSError:  # a session's leader may not move: then signals to its group reach Ray too
             ours = 0
-        try:
-            yield
-        finally:
-            leader.kill()
-            if ours:
-                with contextlib.suppress(OSError):  # all others of it have gone, as a script has that started us
-                    os.setpgid(0, ours)
+        yield
+    finally:
+        leader.kill()
+        leader.wait()
+        if ours:
+            with contextlib.suppress(OSError):  # all others of it have gone, as a script has that started us
+                os.setpgid(0, ours)
 
 
 def join(config: PipelineConfig) -> Joined:

@@ -63,7 +63,7 @@ def demo(
     check_port("127.0.0.1", port)
     data_dir = data_dir or embedded.default_data_dir()
     with ExitStack() as stack:
-        stack.enter_context(signals.starting())
+        begun = stack.enter_context(signals.starting())
         said = "simulated" if recording.simulated else "a recording"
         console.print(f"{recording.name} ({said}), {devices} device{'s' if devices > 1 else ''}: starting ...")
         say_rate(console, recording, rate)
@@ -74,6 +74,7 @@ def demo(
             finally:
                 dsn = starting.result()
         asked = stack.enter_context(signals.listening())
+        begun.check()
         schema.migrate(dsn)
         config = PipelineConfig(
             _devices(devices),

@@ -119,7 +119,8 @@ def run(
     if not launch.in_cluster():
         check_port(config.http_host, config.http_port)
         prepare(config, console)
-    with signals.starting(), launch.a_ray(), signals.listening() as asked:
+    with signals.starting() as begun, launch.a_ray(), signals.listening() as asked:
+        begun.check()
         if launch.in_cluster() and not launch.runs():
             launch.wait_for([name for name in wait_for.split(",") if name])
             prepare(config, console)

@@ -59,21 +59,49 @@ class Signals:
             self.ask_to_leave(Cause.TERMINAL_LOST)
 
 
-@contextlib.contextmanager
-def starting() -> Iterator[None]:
-    """What SIGHUP asks for is done once there is something: until then it ends us only if our terminal is gone."""
-    before, had_terminal = signal.getsignal(signal.SIGHUP), _has_terminal()
+class Starting:
+    """What was asked for while something starts."""
 
-    def received(number: int, _: FrameType | None) -> None:
+    def __init__(self) -> None:
+        self.terminated = False
+
+    def check(self) -> None:
+        """Where it can be broken off.
+
+        Raises:
+            SystemExit: SIGTERM came.
+        """
+        if self.terminated:
+            sys.exit(signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[Starting]:
+    """Take SIGTERM and SIGHUP until there is something that they can ask.
+
+    An exception out of a handler may be swallowed by whoever runs just then, or leave a lock taken: so SIGTERM waits
+    for `check`, unless it comes again. SIGHUP ends us only if our terminal is gone.
+    """
+    asked, had_terminal = Starting(), _has_terminal()
+
+    def terminated(number: int, _: FrameType | None) -> None:
+        if asked.terminated:
+            sys.exit(number)
+        asked.terminated = True
+
+    def hung_up(number: int, _: FrameType | None) -> None:
         if had_terminal and not _has_terminal():
             sys.exit(128 + number)
 
-    if before != signal.SIG_IGN:  # of `nohup`
-        signal.signal(signal.SIGHUP, received)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGTERM, terminated)
+    if before[signal.SIGHUP] != signal.SIG_IGN:  # of `nohup`
+        signal.signal(signal.SIGHUP, hung_up)
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

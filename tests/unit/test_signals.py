@@ -115,6 +115,16 @@ def test_a_wrong_file_is_read_once_and_again_when_it_changes(tmp_path: Path) -> 
 
 def test_a_hangup_while_starting_ends_nothing() -> None:
     before = signal.getsignal(signal.SIGHUP)
-    with starting():
+    with starting() as begun:
         os.kill(os.getpid(), signal.SIGHUP)
+        begun.check()
     assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_sigterm_while_starting_waits_until_it_can_be_broken_off_and_no_second_time() -> None:
+    with starting() as begun:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            begun.check()
+        with pytest.raises(SystemExit):
+            os.kill(os.getpid(), signal.SIGTERM)

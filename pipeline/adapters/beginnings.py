@@ -33,7 +33,7 @@ class Beginnings:
         """A batch was handed in."""
         if self._waiting:
             with self._lock:
-                if (batch.producer, batch.epoch) in self._waiting:
+                if batch.account in self._waiting:
                     self._waiting[batch.producer, batch.epoch].note(batch.cycles)
 
     def judge(self, store: Store, left: Progress) -> bool:

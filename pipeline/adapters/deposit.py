@@ -142,9 +142,8 @@ class Deposit:
         complete = False
         while not complete:
             with self._database:
-                if (
-                    self._outage is None or time.monotonic() >= self._retry_at_s
-                ):  # else who waited before has just tried
+                just_tried = self._outage is not None and time.monotonic() < self._retry_at_s  # by who waited before us
+                if not just_tried:
                     try:
                         store = self._connected()
                         epoch = max(epoch, accounts.last_epoch(store.connection, producer) + 1)
@@ -153,9 +152,9 @@ class Deposit:
                         complete = True
                     except StorageError as error:
                         self._fail(error)
-            if not complete and time.monotonic() > deadline_s:
-                break  # go on with the clock's epoch, and with what is known without the database
             if not complete:
+                if time.monotonic() > deadline_s:
+                    break  # go on with the clock's epoch, and with what is known without the database
                 time.sleep(FIRST_RETRY_S)
         for progress in (self._left, self._handed):
             further, counted = progress.of(devices)
@@ -230,7 +229,7 @@ class Deposit:
                     self._say(str(error))
                 else:
                     for batch in batches:
-                        self._note_tally((batch.producer, batch.epoch), total(batch.tallies.values()))
+                        self._note_tally(batch.account, total(batch.tallies.values()))
                     return True
             self._closing.wait(max(0.01, min(FIRST_RETRY_S, self._retry_at_s - time.monotonic())))
             self._recover_if_due()
@@ -287,7 +286,7 @@ class Deposit:
         if reading.damaged:
             log.error("segment %d of the spool was damaged and is set aside: some of its messages are lost", number)
         for batch in reading.batches:  # before the segment goes: who sees none any more sees nothing on disk
-            self._note_tally((batch.producer, batch.epoch), Tally() - total(batch.tallies.values()))
+            self._note_tally(batch.account, Tally() - total(batch.tallies.values()))
         self._spool.remove(number)
         if self._spool.segments == 0:
             log.warning("the spool is drained")
@@ -332,7 +331,7 @@ class Deposit:
         if not self._stale and fresh == len(batches) and self._accounts is not None and not store.salvaged:
             known = dict(self._accounts)  # a copy: `stats` reads in another thread
             for batch in batches:
-                account = (batch.producer, batch.epoch)
+                account = batch.account
                 known[account] = known.get(account, Tally()) + total(batch.tallies.values())
             self._accounts = known
         else:

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import orjson
 
+from pipeline.adapters import direct
 from pipeline.core.errors import InputError, KarmanError
 
-_directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would be given the token
 TIMEOUT_S: Final = 30.0  # a submission waits until the head has started a supervisor for the job
 RUNNING: Final = ("PENDING", "RUNNING")
 
@@ -79,7 +79,7 @@ class Jobs:
             method=method,
         )
         try:
-            with _directly.open(request, timeout=self._timeout_s) as response:
+            with direct.opener.open(request, timeout=self._timeout_s) as response:
                 return orjson.loads(response.read())
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND and missing:

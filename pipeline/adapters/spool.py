@@ -91,7 +91,7 @@ class Spool:
         self.damaged = 0  # segments set aside since this process started
         self._dropped: dict[Account, Batch] = {}
         if _DROPPED in self._sizes:
-            self._dropped = {(batch.producer, batch.epoch): batch for batch in self.read(_DROPPED).batches}
+            self._dropped = {batch.account: batch for batch in self.read(_DROPPED).batches}
 
     @property
     def nbytes(self) -> int:
@@ -123,7 +123,7 @@ class Spool:
             raise
 
     def digest(self, number: int) -> Digest:
-        """What a segment tells without its rows, at a thousandth of the cost; where that is damaged, from its rows.
+        """What a segment tells without its rows being read; where that is damaged, from them.
 
         Raises:
             SpoolError: it cannot be read now.
@@ -227,7 +227,7 @@ class Spool:
             dropped = dict(self._dropped)
             changes: list[tuple[Account, Tally]] = []
             for batch in self.read(number).batches:
-                account, stripped = (batch.producer, batch.epoch), without_rows(batch, Drop.SPOOL_FULL)
+                account, stripped = batch.account, without_rows(batch, Drop.SPOOL_FULL)
                 changes.append((account, total(stripped.tallies.values()) - total(batch.tallies.values())))
                 dropped[account] = merged(dropped[account], stripped) if account in dropped else stripped
             self._write(_DROPPED, list(dropped.values()))  # first the counts, then the file: dying between counts twice

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.core.continuity import Position
 from pipeline.core.energy import UNKNOWN, EnergyMeter, Rows
 from pipeline.core.keys import Key, KeyTable, by_series, sizes_of, starts_of
-from pipeline.core.model import QUANTITIES, Flag, value_columns
+from pipeline.core.model import ARRIVAL_TIME, QUANTITIES, value_columns
 from pipeline.core.windows import SET_BACK_US, Rolling, Statistics
 
 TOTALS: Final = ("real_power", "reactive_power", "apparent_power")  # what may be added over phases; rms values may not
@@ -134,7 +134,7 @@ class ChannelAggregator:
         time_us = batch.column("time").view(pa.int64()).to_numpy()
         columns = [batch.column(name).to_numpy(zero_copy_only=False) for name in self._columns]
         values = _finite(np.stack(columns, axis=1))
-        own_time = batch.column("flags").to_numpy() & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) == 0
+        own_time = batch.column("flags").to_numpy() & ARRIVAL_TIME == 0
         self._note_time(batch, time_us)
         self._push_streams(batch, time_us, values, own_time, counted)
         self._push_totals(batch, time_us, values)

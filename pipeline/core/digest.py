@@ -37,7 +37,7 @@ class Digest:
         totals: dict[int, dict[str, Tally]] = {}
         progress = Progress()
         for batch in batches:
-            account = (batch.producer, batch.epoch)
+            account = batch.account
             tallies[account] = tallies.get(account, Tally()) + total(batch.tallies.values())
             if batch.totals:
                 furthest(totals.setdefault(batch.epoch, {}), batch.totals)

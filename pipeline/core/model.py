@@ -81,6 +81,9 @@ class Flag(IntFlag):
     PROVENANCE_DIFFERS = 4  # the two channels disagree on time or sequence; channel a's count
 
 
+ARRIVAL_TIME: Final = Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE  # `time` is not the device's own
+
+
 class Drop:
     """Why a received message was not kept. A closed set: the label values of every drop counter."""
 
@@ -181,6 +184,11 @@ class Batch:
     spectra: pa.RecordBatch  # SPECTRUM_SCHEMA
     gaps: tuple[Gap, ...] = ()
     totals: Mapping[str, Tally] = field(default_factory=dict)  # by device, of this run: what a successor goes on from
+
+    @property
+    def account(self) -> Account:
+        """Whose counts it adds to."""
+        return self.producer, self.epoch
 
 
 def without_rows(batch: Batch, reason: str) -> Batch:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipeline.core.continuity import Position
 from pipeline.core.intake import Arrival, Arrivals, Decode, Opening
 from pipeline.core.keys import Key, KeyTable
-from pipeline.core.model import Flag
+from pipeline.core.model import ARRIVAL_TIME
 
 SKEW_US: Final = 1_000_000  # arrival at two hosts: their clocks, and the ways there, differ by less
 ARRIVAL_BYTES: Final = 150  # what an arrival takes in memory beside its payload
@@ -88,7 +88,7 @@ class Border:
         index = np.arange(rows.num_rows)
         sequence = rows.column("sequence").fill_null(_NONE).to_numpy()
         later_us = rows.column("time").view(pa.int64()).to_numpy() - self._last_us[slot]
-        arrival = rows.column("flags").to_numpy() & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) != 0
+        arrival = rows.column("flags").to_numpy() & ARRIVAL_TIME != 0
         same = (sequence == self._last[slot]) & np.where(arrival, np.abs(later_us) <= SKEW_US, later_us == 0)
         later = np.where(
             arrival, (later_us > SKEW_US) | ((sequence > self._last[slot]) & (later_us > -SKEW_US)), later_us > 0

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline.adapters.timescale.connection import connect, translated
-from pipeline.core.model import CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS, Flag
+from pipeline.core.model import ARRIVAL_TIME, CYCLE_SCHEMA, TIMESTAMP, VALUE_COLUMNS
 
 TIMEOUT_MS: Final = 2000
 _UNKNOWN: Final = -1
@@ -70,7 +70,7 @@ def _messages(time_us: NDArray[np.int64], sequence: NDArray[np.int64], flags: ND
     _, moment = np.unique(time_us, return_inverse=True)
     last, arrived = np.full(len(time_us), _UNKNOWN), np.zeros(len(time_us), bool)
     np.maximum.at(last, moment, sequence)
-    np.logical_or.at(arrived, moment, flags & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) != 0)
+    np.logical_or.at(arrived, moment, flags & ARRIVAL_TIME != 0)
     number = np.where(arrived[moment], np.where(sequence == _UNKNOWN, last[moment], sequence), 0)
     _, message = np.unique(np.stack([time_us, number]), axis=1, return_inverse=True)
     return message.reshape(-1).astype(np.int64)

@@ -73,12 +73,12 @@ def index_cycles(connection: psycopg.Connection, settings: Storage, devices: int
     that time are looked at. But it makes a COPY take twice as long, which a thousand devices cannot afford; there the
     columnstore, or the roll-ups, answer.
     """
-    with translated(), unlimited(connection):
-        if devices <= settings.indexed_devices:
-            connection.execute("CREATE INDEX IF NOT EXISTS cycle_device_time ON cycle (device_id, stream_id, time)")
-        else:
-            connection.execute("DROP INDEX IF EXISTS cycle_device_time")
     with translated():
+        with unlimited(connection):
+            if devices <= settings.indexed_devices:
+                connection.execute("CREATE INDEX IF NOT EXISTS cycle_device_time ON cycle (device_id, stream_id, time)")
+            else:
+                connection.execute("DROP INDEX IF EXISTS cycle_device_time")
         connection.commit()
 
 

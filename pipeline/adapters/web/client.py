@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import orjson
 
+from pipeline.adapters import direct
 from pipeline.adapters.web.server import as_json
 from pipeline.core.errors import InputError, KarmanError
 
-_directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would be given the token
 _HOST: Final = re.compile(r"[^\s/:@?#\[\]]+")
 
 
@@ -79,7 +79,7 @@ def get_json(url: str, token: str | None = None, timeout_s: float = 3.0, posted:
         headers["Content-Type"] = "application/json"
     request = urllib.request.Request(url, None if posted is None else as_json(posted), headers)  # noqa: S310
     try:
-        with _directly.open(request, timeout=timeout_s) as response:
+        with direct.opener.open(request, timeout=timeout_s) as response:
             return orjson.loads(response.read())
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.UNAUTHORIZED:

@@ -21,7 +21,7 @@ from pipeline.core.fleet.concentrator import SLOT, Concentrator, Ints, Rows
 from pipeline.core.fleet.membership import Membership, Place, carried, changed_places, origins
 from pipeline.core.fleet.sums import Sums
 from pipeline.core.fleet.windows import NONE, WINDOWS_S, Greatest
-from pipeline.core.model import CHANNELS, Flag
+from pipeline.core.model import ARRIVAL_TIME, CHANNELS
 
 # Columns of a batch, beside those of `FIGURES`.
 KEYS: Final = ("time", "received", "device", "stream", "flags")
@@ -125,7 +125,7 @@ class FleetShard:
         series = series[known]
         device = self.membership.device_of[series]
         time_us, received_us = (batch.column(name).view(pa.int64()).to_numpy()[known] for name in ("time", "received"))
-        own = batch.column("flags").to_numpy()[known] & (Flag.TIME_ABSENT | Flag.TIME_IMPLAUSIBLE) == 0
+        own = batch.column("flags").to_numpy()[known] & ARRIVAL_TIME == 0
         self._clocks.push(device[own], time_us[own], received_us[own])
         power_w, current_a = self._figures(batch, known, series)
         possible = np.abs(power_w) <= LARGEST_W  # also False for NaN

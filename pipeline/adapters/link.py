@@ -10,6 +10,7 @@ Must not know: what a payload holds.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import select
 import time
@@ -59,6 +60,7 @@ _FAILURES: Final = {  # of a handshake, where we have the device's key; which on
 }
 _NO_KEY: Final = "is this the device's ZeroMQ port? if it encrypts, it needs a server_key in the fleet file"
 _FINAL: Final = {zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_AUTH}  # ZeroMQ does not try again
+TOGETHER_S: Final = 1e-3  # messages that come so close to each other are taken together
 _UNSUBSCRIBE, _SUBSCRIBE = b"\0", b"\1"
 TRY_AGAIN_S: Final = 5.0  # after such a one: a device is set up anew by hand
 _ZERO_COPY_RECV: Final = 10  # ZMQ_ZERO_COPY_RECV, for which pyzmq has no name
@@ -198,6 +200,8 @@ class Subscriber:
             _Link(index, socket, monitor, state).close()
             raise InputError(f"cannot connect to '{state.endpoint}': {error}") from error
         fd = int(socket.get(zmq.FD))
+        if len(self._by_fd) == 1:  # nobody has asked for its descriptor
+            self._unfinished.update(dict.fromkeys(self._by_fd))
         self._by_fd[fd] = _Link(index, socket, monitor, state)
         self._unfinished[fd] = None  # it may have told of something before we looked
         self._ready.register(fd, select.EPOLLIN)
@@ -206,9 +210,15 @@ class Subscriber:
     def receive(self, timeout_s: float, limit: int = AT_ONCE) -> list[Received]:
         """Wait up to `timeout_s` for a message, then take what has arrived, about `limit` messages at most.
 
+        Of a device alone whose messages come one at a time: take those that come within `timeout_s`.
+
         Returns:
             For each device that sent something, its messages in order.
         """
+        if len(self._by_fd) == 1 and self._found <= 1 and not self._unfinished:
+            if timeout_s > 0:
+                return self._one_by_one(timeout_s)
+            self._unfinished.update(dict.fromkeys(self._by_fd))  # nobody has asked it since
         resting_s = min(self._rest_s, timeout_s) if self._found > 1 else 0.0
         if resting_s > 0:
             _sleep(resting_s)
@@ -231,6 +241,35 @@ class Subscriber:
                 self._gathering.heard(fd, len(payloads), len(payloads[-1] or b""), now_s)
         self._gathering.let_go(now_s, busy=self._unfinished)
         self._found = sum(len(received.payloads) for received in arrived)
+        return arrived
+
+    def _one_by_one(self, seconds: float) -> list[Received]:
+        """What a device alone sends within this time, or up to twice that; until two messages come together.
+
+        ZeroMQ itself waits for it, which takes a third of what it takes to look when a descriptor says so.
+        """
+        ((fd, link),) = self._by_fd.items()
+        socket, topic = link.socket, link.state.topic
+        socket.set(zmq.RCVTIMEO, math.ceil(seconds * 1e3))
+        taken: list[tuple[int, list[Any]]] = []
+        now_s = time.monotonic()
+        end_s = now_s + seconds
+        with contextlib.suppress(zmq.Again):
+            while now_s < end_s and not self._unfinished:
+                parts = [socket.recv()]
+                at_us, before_s, now_s = time.time_ns() // 1000, now_s, time.monotonic()
+                while _get(socket, zmq.RCVMORE):
+                    parts.append(socket.recv())
+                taken.append((at_us, parts))
+                if now_s - before_s < TOGETHER_S:
+                    self._unfinished[fd] = None
+        arrived = [Received(link.index, at_us, [payload_of(parts, topic)]) for at_us, parts in taken]
+        if any(payloads[0] is not None for _, _, payloads in arrived):
+            link.state.silent_since_s = now_s
+        if arrived:
+            self._gathering.heard(fd, len(arrived), len(arrived[-1].payloads[0] or b""), now_s)
+        self._gathering.let_go(time.monotonic(), busy=self._unfinished)
+        self._found = min(1, len(arrived))  # at a time
         return arrived
 
     @property

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import pairwise
 
 import psutil
 import pytest
@@ -268,6 +269,53 @@ def test_a_rest_is_taken_only_where_it_gathers(monkeypatch: pytest.MonkeyPatch) 
         publisher.close()
 
 
+def test_messages_of_a_device_alone_are_told_when_they_come_and_none_is_left_behind() -> None:
+    endpoints = link.free_endpoints(2)
+    publishers = [Publisher([endpoint], "t") for endpoint in endpoints]
+    subscriber = link.Subscriber({"d": link.Address(endpoints[0], "t")})
+    publisher = publishers[0]
+
+    def send_apart() -> None:
+        for number in range(3):
+            time.sleep(0.05)
+            publisher.send(b"%d" % number)
+
+    def payloads(arrived: list[link.Received]) -> list[bytes | None]:
+        return [payload for received in arrived for payload in received.payloads]
+
+    try:
+        assert publisher.wait_for_subscribers(10)
+        assert subscriber.receive(0.01) == []  # the first look is one at its descriptor
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(send_apart)
+            arrived = subscriber.receive(0.4)
+            sending.result()
+        assert payloads(arrived) == [b"0", b"1", b"2"]
+        times = [received.at_us for received in arrived]
+        assert all(later - earlier > 30_000 for earlier, later in pairwise(times)), "each has its own time"
+
+        for number in range(20):
+            publisher.send(b"%d" % number)
+        assert [payload for _, payload in gather(subscriber, 20)] == [b"%d" % number for number in range(20)]
+
+        subscriber.receive(0.01)
+        publisher.send(b"waits")
+        time.sleep(0.1)
+        assert payloads(subscriber.receive(0.0)) == [b"waits"], "a look that does not wait finds it"
+
+        assert subscriber.receive(0.01) == []
+        for number in range(3):
+            publisher.send(b"%d" % number)
+        time.sleep(0.1)
+        assert payloads(subscriber.receive(0.01)) == [b"0"]
+        subscriber.connect("e", link.Address(endpoints[1], "t"))  # the other two are found beside another device
+        assert gather(subscriber, 2) == [(0, b"1"), (0, b"2")]
+    finally:
+        subscriber.close()
+        for each in publishers:
+            each.close()
+
+
 def test_a_device_that_sends_seldom_does_not_gather() -> None:
     (endpoint,) = link.free_endpoints(1)
     publisher = Publisher([endpoint], "t")
@@ -380,6 +428,9 @@ def test_messages_of_several_parts_and_of_longer_topics() -> None:
             for parts in ([b"ta"], [b"t", b"b"], [b"tt", b"c"], [b"u", b"d"], [b"te"]):
                 publisher.send_multipart(parts)
             assert gather(subscriber, 4) == [(0, b"a"), (0, b"b"), (0, None), (0, b"e")]
+            for parts, payload in (([b"t", b"b"], b"b"), ([b"tt", b"c"], None), ([b"te"], b"e")):  # one by one too
+                publisher.send_multipart(parts)
+                assert gather(subscriber, 1) == [(0, payload)]
         finally:
             subscriber.close()
 

@@ -103,14 +103,28 @@ class Feed:
         self.source = source
         self.now_us: Callable[[], int] = lambda: time.time_ns() // 1000
         self.viewers: set[Viewer] = set()
+        self._somebody = asyncio.Event()  # looks on
         self._marks: dict[str, Mark] = {}
         self._asked: dict[str, asyncio.Future[tuple[Mark, Cycles] | None]] = {}  # by device
         self._told: Figures | None = None
         self._readers = ThreadPoolExecutor(READERS, "history")
 
+    def join(self, viewer: Viewer) -> None:
+        """Another one looks on."""
+        self.viewers.add(viewer)
+        self._somebody.set()
+
+    def leave(self, viewer: Viewer) -> None:
+        """One looks on no more."""
+        self.viewers.discard(viewer)
+        if not self.viewers:
+            self._somebody.clear()
+            self._marks.clear()  # who comes next has not seen what came before them
+
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            await self._somebody.wait()
             began_s = time.monotonic()
             try:
                 await self._tick()

@@ -48,7 +48,7 @@ class LiveSocket:
         )
         await socket.prepare(request)
         viewer = Viewer()
-        self._feed.viewers.add(viewer)
+        self._feed.join(viewer)
         tasks = [asyncio.create_task(self._send(socket, viewer))]
         try:
             self._feed.tell(viewer)
@@ -56,7 +56,7 @@ class LiveSocket:
                 if message.type is not WSMsgType.TEXT or not self._wish(viewer, message.data, tasks):
                     await socket.close(code=1008, message=b"not understood")
         finally:
-            self._feed.viewers.discard(viewer)
+            self._feed.leave(viewer)
             for task in tasks:
                 task.cancel()
         return socket

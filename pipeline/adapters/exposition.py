@@ -1,9 +1,8 @@
 """The Prometheus page: text format 0.0.4, rendered at scrape time. The only importer of prometheus-client.
 
-The families of the pipeline are written column by column: the part of a line before its value is made once for a set of
-labels and kept, orjson writes a whole column of values. That is 50 times as fast as a line at a time
-(`karman bench`), and the bytes are those that prometheus-client would write. The client itself writes the figures of
-this process.
+The families of the pipeline are written column by column: the labels of a line are written once and kept as long as
+they recur, orjson writes a whole column of values. That is 50 times as fast as a line at a time (`karman bench`), and
+the bytes are those that prometheus-client would write. The client itself writes the figures of this process.
 
 Must not know: who asks for the page, where samples come from.
 """
@@ -11,6 +10,7 @@ Must not know: who asks for the page, where samples come from.
 from __future__ import annotations
 
 import functools
+import weakref
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -29,6 +29,7 @@ GZIP_LEVEL: Final = 1  # level 9 takes eight times as long for a page a fifth sm
 # Where orjson and Go (and so prometheus-client) write numbers alike; others are written one by one.
 _PLAIN_FROM: Final = 1e-4
 _PLAIN_BELOW: Final = 1e6
+_KEPT: Final[weakref.WeakKeyDictionary[Labels, list[bytes]]] = weakref.WeakKeyDictionary()
 _PROCESS: Final = CollectorRegistry()
 for _collector in (ProcessCollector, GCCollector, PlatformCollector):
     _collector(registry=_PROCESS)
@@ -41,12 +42,12 @@ def render(families: Iterable[tuple[Family, Sequence[Part]]]) -> bytes:
         lines.append(_head(family))
         for part in parts:
             shown = np.flatnonzero(~np.isnan(part.values))
-            prefixes = _prefixes(family.name, part.labels)
-            if len(shown) < len(prefixes):
-                prefixes = [prefixes[index] for index in shown.tolist()]
-            interleaved: list[bytes] = [b""] * (2 * len(shown))
-            interleaved[0::2] = prefixes
-            interleaved[1::2] = _written(part.values[shown])
+            fragments = _fragments(part.labels)
+            if len(shown) < len(fragments):
+                fragments = [fragments[index] for index in shown.tolist()]
+            interleaved = [family.name.encode()] * (3 * len(shown))
+            interleaved[1::3] = fragments
+            interleaved[2::3] = _written(part.values[shown])
             lines += interleaved
     return b"".join(lines)
 
@@ -68,19 +69,16 @@ def _head(family: Family) -> bytes:
     return f"# HELP {family.name} {meaning}\n# TYPE {family.name} {family.kind}\n".encode()
 
 
-@functools.lru_cache(maxsize=1024)
-def _prefixes(name: str, labels: Labels) -> list[bytes]:
-    """What stands before the value on each line, up to and with the space."""
-    return [name.encode() + fragment for fragment in _fragments(labels)]
-
-
-@functools.lru_cache(maxsize=64)
 def _fragments(labels: Labels) -> list[bytes]:
+    """What stands between name and value on each line, with the space."""
+    if (kept := _KEPT.get(labels)) is not None:
+        return kept
     fragments = []
     for row in labels.rows:
         # Sorted, as prometheus-client does.
         pairs = [f'{name}="{_escaped(value)}"' for name, value in sorted(zip(labels.names, row, strict=True)) if value]
         fragments.append((f"{{{','.join(pairs)}}} " if pairs else " ").encode())
+    _KEPT[labels] = fragments
     return fragments
 
 

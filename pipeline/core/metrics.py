@@ -5,7 +5,6 @@ Must not know: the text format, who asks, clocks.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -26,7 +25,7 @@ from pipeline.core.status import DeviceState
 _CURRENT: Final = [quantity.name for quantity in QUANTITIES].index("rms_current")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Labels:
     """The label values of many series, in the order of `names`; an empty value is left out. Compared by identity."""
 
@@ -75,10 +74,41 @@ class Snapshot:
     refused: str = ""  # why the configuration that was read last is not in force
 
 
-@functools.lru_cache(maxsize=64)
-def labels(names: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Labels:
-    """The same object for the same labels, so that what is made of them can be kept."""
-    return Labels(names, rows)
+@dataclass(slots=True)
+class _Kept:
+    labels: Labels
+    round: int  # that used them last
+
+
+class _Recurring:
+    """The same object for the same labels, as long as they recur: so what is made of them can be kept as long.
+
+    Two threads may use it at a time: at worst labels are made that were there.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[tuple[str, ...], tuple[tuple[str, ...], ...]], _Kept] = {}
+        self._round = 0
+
+    def begin_round(self) -> None:
+        """Forget what neither this round nor the one before has used."""
+        for key, kept in list(self._kept.items()):
+            if kept.round < self._round:
+                self._kept.pop(key, None)
+        self._round += 1
+
+    def labels(self, names: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> Labels:
+        """The labels of these series."""
+        key = names, rows
+        kept = self._kept.get(key)  # once: to hash thousands of rows takes a while
+        if kept is None:
+            kept = self._kept[key] = _Kept(Labels(names, rows), self._round)
+        kept.round = self._round
+        return kept.labels
+
+
+_RECURRING: Final = _Recurring()
+labels: Final = _RECURRING.labels
 
 
 def imbalance(currents_a: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,6 +124,7 @@ def imbalance(currents_a: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def collect(snapshot: Snapshot) -> Iterator[tuple[Family, list[Part]]]:
     """The families that the settings choose, with their samples, in the order of `families.ALL`."""
+    _RECURRING.begin_round()
     makers = _Samples(snapshot).all()
     for family in known.ALL:
         wanted = snapshot.settings.compatible if family in known.COMPATIBLE else True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from pipeline.core.completeness import Completeness
 from pipeline.core.config import Device, Metrics
 from pipeline.core.figures import Figures
 from pipeline.core.fleet import families as fleet
-from pipeline.core.metrics import Snapshot, collect
+from pipeline.core.metrics import Labels, Snapshot, collect
 from pipeline.core.model import DROPS, STREAMS, Tally
 from pipeline.core.status import DeviceState
 from tests.unit.summaries import NOW_US, samples, series, summary, summary_of
@@ -300,3 +302,20 @@ def test_completeness_is_told_of_each_device() -> None:
         "pdu2": 1.0,
     }
     assert completeness.look({}) == {}
+
+
+def test_labels_are_the_same_objects_as_long_as_they_recur_however_many_there_are() -> None:
+    def labels(shards: range) -> list[Labels]:
+        summaries = tuple(summary("a", {f"pdu{shard}": [1.0] * 8}) for shard in shards)
+        return [part.labels for _, parts in collect(snapshot(summaries=summaries)) for part in parts]
+
+    many = labels(range(1000, 1100))
+    again = labels(range(1000, 1100))
+    assert len(set(many)) > 400
+    assert all(one is other for one, other in zip(many, again, strict=True))
+    gone = weakref.ref(many[0])
+    del many, again
+    for _ in range(2):
+        labels(range(1))
+    gc.collect()
+    assert gone() is None

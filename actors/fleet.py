@@ -109,13 +109,17 @@ class FleetActor:
         self._advance()
         return FleetReport(self._newest, self._store.queue(topology.FLEET))
 
-    def stop(self) -> None:
-        """Tell the seconds that are still waited for, the present one too, and hand them to the store."""
+    def stop(self) -> int:
+        """Tell the seconds that are still waited for, the present one too, and hand them to the store.
+
+        Answers how many seconds never came to be written since this process began.
+        """
         now_s, now_us = time.monotonic(), time.time_ns() // 1000
         if self._own:
             self._take_own(self._own.finish(now_us, self._settings.wait_s), now_s)
         self._tell(self._combiner.advance(now_s, at_once=True))
         self._store.settle(SETTLE_S)
+        return self._unwritten_s + len(self._store.outbox.waiting)
 
     def health(self) -> dict[str, Any]:
         """Who answers."""

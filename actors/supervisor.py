@@ -257,7 +257,7 @@ class SupervisorActor:
             members = (name, topology.standby_of(name))
             final["ingests"][name] = sender(ingests[member] for member in members if member in ingests)
         _answers(topology.fleet_shard_names(config), "stop")  # they hand on their last seconds
-        _answers([topology.FLEET], "stop")  # it hands them to the store
+        final["fleet_unwritten_s"] = sum(_answers([topology.FLEET], "stop").values())  # it hands them to the store
         final["stores"] = _answers(topology.store_names(config), "stop")
         for name in topology.running():
             if name != topology.SUPERVISOR:

@@ -80,6 +80,7 @@ def finish(console: Console, report: Path | None) -> None:
     store = joined(list(final["stores"].values()))
     counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
     replay = final["replay"]
+    unwritten_s = final["fleet_unwritten_s"] + store.get("fleet_refused_s", 0)
     document: dict[str, Any] = {
         "published": replay["published"] if replay else None,
         "skipped": replay["skipped"] if replay else None,
@@ -90,6 +91,7 @@ def finish(console: Console, report: Path | None) -> None:
         "missing": counts.missing,
         "in_flight": counts.in_flight,
         "rows": counts.rows,
+        "fleet_unwritten_s": unwritten_s,
         "devices": final["devices"],
         "replay": replay["recording"] if replay else None,
     }
@@ -102,6 +104,8 @@ def finish(console: Console, report: Path | None) -> None:
         console.print(f"the balance is in {report}")
     if counts.spooled:
         console.print(f"{counts.spooled:,} messages wait on disk; the next run stores them when the database is back")
+    if unwritten_s:
+        console.print(f"{unwritten_s:,} seconds of the fleet's sums are not in the database; cycles are counted above")
     if counts.in_flight:
         why = store.get("error") or "the store did not take them in time"
         raise KarmanError(f"{counts.in_flight} messages could not be stored: {why}")

@@ -136,3 +136,24 @@ def test_sums_are_those_of_the_stored_cycles_and_outlive_their_actors(
         )
         assert np.array([told_j for _, told_j in covered]) == pytest.approx(offline_j, rel=1e-5)
     assert all(racks == pytest.approx(site, rel=1e-12) for _, racks, site in parts)
+
+
+@pytest.mark.timeout(300)
+def test_seconds_that_wait_for_the_database_at_the_end_are_told(
+    start: Callable[..., Any],
+    publish: Callable[[int], list[str]],
+    public_folder: Path,
+    tmp_path: Path,
+    port: int,
+    until_true: Callable[..., Any],
+) -> None:
+    file = tmp_path / "fleet.yaml"
+    device = {"id": "d", "endpoint": publish(1)[0], "rack": "r1"}
+    file.write_text(yaml.safe_dump({"http": {"port": port}, "devices": [device], "spool_dir": "spool"}))
+    with embedded.postgres(public_folder) as dsn:
+        run = start("run", "-c", str(file), at=port, KARMAN_DSN=dsn)
+        run.ready()
+    until_true(lambda: run.status()["balance"]["spooled"] > 120)
+    assert run.end() == 0, run.output()
+    assert run.report()["fleet_unwritten_s"] >= 1
+    assert "seconds of the fleet's sums are not in the database" in run.output()

@@ -28,6 +28,21 @@ CLUSTER: Final = "RAY_ADDRESS"
 INLINE_BYTES: Final = 8 << 20
 OBJECT_STORE_BYTES: Final = 100 << 20  # calls carry their data inline; Ray's default would take 30 % of memory
 
+_SETTINGS: Final = {
+    # Ray's default of 15 is for batch jobs: any other program of the machine would go before us, and we lose messages.
+    "RAY_worker_niceness": "0",
+    # What is larger than Ray's default of 100 kB goes by way of its object store, at two to three times the CPU; a
+    # second of 64 devices is 1.3 MB.
+    "RAY_max_direct_call_object_size": str(INLINE_BYTES),
+    # Ray's account of its own event loops: it makes each of a hundred wake-ups a second of every process dearer.
+    "RAY_event_stats": "0",
+    # Nobody reads Ray's account of calls, nor the workers' logs by way of Ray: its search for new files ten times a
+    # second is the dearest of what it does in rest.
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "60",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -92,19 +107,21 @@ def local_ray() -> Iterator[None]:
         ray.shutdown()
 
 
+@contextlib.contextmanager
+def ray_as_it_comes() -> Iterator[None]:
+    """A Ray of our own with Ray's own settings, which ends with us: to compare with."""
+    settings = {name: os.environ.pop(name) for name, value in _SETTINGS.items() if os.environ.get(name) == value}
+    try:
+        ray.init(address="local", log_to_driver=False, logging_level=logging.ERROR)
+        yield
+    finally:
+        ray.shutdown()
+        os.environ.update(settings)
+
+
 def _init() -> None:
-    # Ray's default of 15 is for batch jobs: any other program of the machine would go before us, and we lose messages.
-    os.environ.setdefault("RAY_worker_niceness", "0")
-    # What is larger than Ray's default of 100 kB goes by way of its object store, at two to three times the CPU; a
-    # second of 64 devices is 1.3 MB.
-    os.environ.setdefault("RAY_max_direct_call_object_size", str(INLINE_BYTES))
-    # Ray's account of its own event loops: it makes each of a hundred wake-ups a second of every process dearer.
-    os.environ.setdefault("RAY_event_stats", "0")
-    # Nobody reads Ray's account of calls, nor the workers' logs by way of Ray: its search for new files ten times a
-    # second is the dearest of what it does in rest.
-    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
-    os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
-    os.environ.setdefault("LOG_NAME_UPDATE_INTERVAL_S", "60")
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     ray.init(
         address="local",
         num_cpus=max(4, os.cpu_count() or 1),

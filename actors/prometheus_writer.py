@@ -23,6 +23,7 @@ from actors import board, topology
 from actors.asking import Questions
 from actors.board import Applied
 from actors.live import LiveSource
+from actors.watch import WATCH_S
 from pipeline.adapters import exposition
 from pipeline.adapters.web import Action, Body, Page, WebServer, as_json
 from pipeline.adapters.web.api import Api
@@ -71,7 +72,7 @@ class PrometheusWriterActor:
         self._groups = applied.groups
         self._questions = Questions()
         self._latest: dict[str, Any] = {}
-        self._next_report_s = 0.0
+        self._next_s: dict[str, float] = {}  # when what is not asked for at every look is asked for
         self._rates = Rates()
         self._observation: Observation | None = None
         self._completeness = Completeness()
@@ -159,9 +160,12 @@ class PrometheusWriterActor:
 
     def _look(self) -> None:
         config, groups = self._config, self._groups
-        questions = dict.fromkeys(self._to_report(), "report")
+        questions: dict[str, str] = {}
+        if self._is_due("reports", rhythm(len(config.devices), config.limits).report_s):
+            questions |= dict.fromkeys(topology.aggregator_names(config), "report")
+        if self._is_due("actors", WATCH_S):  # it asks them itself
+            questions |= {topology.SUPERVISOR: "status"}
         questions |= dict.fromkeys([*topology.ingest_members(config, groups), *topology.store_names(config)], "stats")
-        questions |= {topology.SUPERVISOR: "status"}
         if config.fleet_settings is not None:
             questions |= {topology.FLEET: "report"} | dict.fromkeys(topology.fleet_shard_names(config), "queue")
         if config.replay:
@@ -222,14 +226,13 @@ class PrometheusWriterActor:
             told,
         )
 
-    def _to_report(self) -> list[str]:
-        """The aggregators, when it is their turn."""
+    def _is_due(self, what: str, every_s: float) -> bool:
+        """Whether it is time to ask for something again."""
         now_s = time.monotonic()
-        if now_s < self._next_report_s:
-            return []
-        report_s = rhythm(len(self._config.devices), self._config.limits).report_s
-        self._next_report_s = now_s + report_s - PERIOD_S / 2  # the look that is nearest to it
-        return list(topology.aggregator_names(self._config))
+        due = now_s >= self._next_s.get(what, 0.0)
+        if due:
+            self._next_s[what] = now_s + every_s - PERIOD_S / 2  # the look that is nearest to it
+        return due
 
     def _senders(self, answers: Mapping[str, Any], groups: Groups) -> Mapping[str, Any]:
         """By producer the stats of the ingest that sends; while none does, of the one that did last."""

@@ -26,7 +26,7 @@ from actors.ingest import IngestActor
 from actors.prometheus_writer import PrometheusWriterActor
 from actors.replay import ReplayActor
 from actors.timescale_writer import TimescaleWriterActor
-from actors.watch import Watch
+from actors.watch import WATCH_S, Watch
 from pipeline.core.assignment import arranged
 from pipeline.core.change import Change, change, fixed_changes, same_link
 from pipeline.core.config import Device, PipelineConfig
@@ -35,7 +35,6 @@ from pipeline.core.pairing import sender
 
 log = logging.getLogger(__name__)
 
-WATCH_S: Final = 2.0  # a question and its answer cost 1.5 ms, and whoever hangs gets 15 s anyway
 ASK_S: Final = 5.0
 FIRST_ANSWER_S: Final = 60.0
 STOP_S: Final = 190.0  # an ingest hands on all that it has, as long as the store takes it

@@ -18,6 +18,7 @@ from actors import board
 
 log = logging.getLogger(__name__)
 
+WATCH_S: Final = 2.0  # a question and its answer cost 1.5 ms, and whoever hangs gets 15 s anyway
 ANSWER_S: Final = 5.0  # Ray restarts a killed actor within 1 s; one that is silent for longer hangs
 STRIKES: Final = 3  # unanswered questions before a hanging actor is killed
 

@@ -1,6 +1,7 @@
 """What Ray takes that has nothing to do: alone, and with as many actors as the pipeline of one device has.
 
-Alone it keeps workers ready, one for each core, which become the first actors.
+Alone it keeps workers ready, one for each core, which become the first actors. What Ray takes with its own settings, as
+`ray.init()` starts it, is told beside.
 """
 
 from __future__ import annotations
@@ -29,25 +30,28 @@ class IdleActor:
 
 @dataclass(frozen=True, slots=True)
 class Idle:
-    """Shares of a core: of Ray without any actor of ours, and with `ACTORS` that do nothing."""
+    """Shares of a core: of Ray without any actor of ours, with `ACTORS` that do nothing, and of Ray as it comes."""
 
     ray: float
     with_actors: float
+    as_it_comes: float
 
 
 def measure(seconds: float) -> Idle:
-    """Start a Ray of our own, and look on.
+    """Start a Ray as it comes, then one of our own, and look on.
 
     Raises:
         KarmanError: it does not start.
     """
+    with launch.ray_as_it_comes():
+        as_it_comes = _cores(seconds)
     with launch.local_ray():
         alone = _cores(seconds)
         for number in range(ACTORS):
             topology.spawn(IdleActor, f"idle-{number}")
         for number in range(ACTORS):
             launch.ask(f"idle-{number}", "health")
-        return Idle(alone, _cores(seconds))
+        return Idle(alone, _cores(seconds), as_it_comes)
 
 
 def beyond_ray(loaded: Loaded, idle: Idle) -> float:

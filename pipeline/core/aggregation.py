@@ -8,7 +8,7 @@ Must not know: where batches come from, where a summary goes, clocks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final
@@ -71,6 +71,16 @@ class Summary:
     def shown(self, device: str, heard_us: int) -> bool:
         """Whether the figures of a device that was heard last at `heard_us` are new; an aggregator may be away."""
         return heard_us - self.received_us.get(device, 0) <= KEPT_S * 1e6
+
+
+def delays_us(summaries: Iterable[Summary], heard_us: Mapping[str, int]) -> dict[str, int]:
+    """The greatest delay of each device, by the summaries that show it; `heard_us`: when each was heard last."""
+    greatest: dict[str, int] = {}
+    for summary in summaries:
+        for device, delay_us in summary.delay_us.items():
+            if summary.shown(device, heard_us.get(device, 0)):
+                greatest[device] = max(delay_us, greatest.get(device, delay_us))
+    return greatest
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +195,9 @@ class ChannelAggregator:
     def _slots_of(self, devices: Sequence[str]) -> NDArray[np.int64]:
         """Where each of these devices is in `_newest_us`."""
         slots = np.array([self._devices.slot((device, "")) for device in devices], np.int64)
-        self._newest_us = np.pad(self._newest_us, (0, len(self._devices.keys) - len(self._newest_us)))
+        new = len(self._devices.keys) - len(self._newest_us)
+        if new:
+            self._newest_us = np.pad(self._newest_us, (0, new))
         return slots
 
     def _note_time(self, batch: pa.RecordBatch, time_us: NDArray[np.int64]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core import families as known
-from pipeline.core.aggregation import Electrical, Summary
+from pipeline.core.aggregation import Electrical, Summary, delays_us
 from pipeline.core.balance import Balance
 from pipeline.core.config import Device, Metrics
 from pipeline.core.family import Family
@@ -244,7 +244,8 @@ class _Samples:
         reasons = labels(("device", "reason"), tuple((name, reason) for name, reason, _ in dropped))
         self._add(known.DROPPED, reasons, [count for _, _, count in dropped])
         live = [name for name in names if name in self._live]
-        delays = {name: us for summary in snapshot.summaries for name, us in summary.delay_us.items()}
+        heard_us = {name: state.last_received_us for name, state in snapshot.states.items()}
+        delays = delays_us(snapshot.summaries, heard_us)
         for family, values in ((known.COMPLETENESS, snapshot.completeness), (known.DELAY, delays)):
             shown = [name for name in live if name in values]
             scale = 1e-6 if family is known.DELAY else 1.0

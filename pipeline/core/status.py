@@ -5,14 +5,13 @@ Must not know: HTTP, terminals.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from pipeline.core.aggregation import TOTALS, Summary
+from pipeline.core.aggregation import TOTALS, Summary, delays_us
 from pipeline.core.balance import Balance
 from pipeline.core.fleet.told import Told, offsets_s, places_document
 from pipeline.core.model import QUANTITIES, Tally
@@ -57,17 +56,20 @@ def document(seen: Observation) -> dict[str, Any]:
     """The status as plain values, ready for JSON. Unknown values are None."""
     phases: dict[str, dict[str, dict[str, dict[str, float | None]]]] = {}
     totals: dict[str, dict[str, dict[str, float | None]]] = {}
-    lag_s: dict[str, float] = {}
+    heard_us = {name: state.last_received_us for name, state in seen.devices.items()}
+    told: set[str] = set()  # of which an aggregator has told lately
     for summary in seen.summaries:
+        shown = {device for device in summary.received_us if summary.shown(device, heard_us.get(device, 0))}
+        told |= shown
         for (device, stream), values in zip(summary.stream_keys, summary.streams.mean, strict=True):
             figures = {q.column: _known(value) for q, value in zip(QUANTITIES, values, strict=True) if q.name in _SHOWN}
-            phases.setdefault(device, {}).setdefault(stream, {})[summary.channel] = figures
-        for device, delay_us in summary.delay_us.items():
-            lag_s[device] = max(delay_us / 1e6, lag_s.get(device, -math.inf))
+            if device in shown:
+                phases.setdefault(device, {}).setdefault(stream, {})[summary.channel] = figures
         for device, values in zip(summary.total_devices, summary.totals.mean, strict=True):
             total = {column: _known(value) for column, value in zip(_TOTAL_COLUMNS, values, strict=True)}
-            if any(value is not None for value in total.values()):  # else it does not send this channel
+            if device in shown and any(value is not None for value in total.values()):  # else it sends no such channel
                 totals.setdefault(device, {})[summary.channel] = total
+    delayed_us = delays_us(seen.summaries, heard_us)
     offsets = offsets_s(seen.fleet) if seen.fleet else {}
     devices = {}
     for name, state in seen.devices.items():
@@ -80,7 +82,7 @@ def document(seen: Observation) -> dict[str, Any]:
             "handshakes_failed": state.handshakes_failed,
             "silent": silent,
             "age_s": age_s,
-            "lag_s": lag_s.get(name),
+            "lag_s": delayed_us[name] / 1e6 if name in delayed_us else None,
             "clock_offset_s": offsets.get(name),
             "rate_hz": state.rate_hz,
             **asdict(state.tally),
@@ -96,15 +98,14 @@ def document(seen: Observation) -> dict[str, Any]:
         "balance": {"published": seen.replay["published"] if seen.replay else None, **asdict(seen.balance)},
         "store": dict(seen.store),
         "actors": {name: dict(entry) for name, entry in seen.actors.items()},
-        "notices": [*seen.notices, *_odd(seen, devices, {*lag_s})],
+        "notices": [*seen.notices, *_odd(seen, devices, told - delayed_us.keys())],
     }
 
 
-def _odd(seen: Observation, devices: Mapping[str, Mapping[str, Any]], timed: set[str]) -> Iterator[str]:
+def _odd(seen: Observation, devices: Mapping[str, Mapping[str, Any]], timeless: set[str]) -> Iterator[str]:
     """What devices that are heard do that makes figures worth less."""
-    heard = {name for summary in seen.summaries for name in summary.received_us if not _silent(devices, name)}
     said = "tells no time, or one far off: its rows have that of their arrival"
-    untimed = sorted(heard - timed)
+    untimed = sorted(name for name in timeless if not _silent(devices, name))
     yield from (f"{name} {said}" for name in untimed[:MOST_ODD])
     if len(untimed) > MOST_ODD:
         yield f"and {len(untimed) - MOST_ODD} devices more tell no time"

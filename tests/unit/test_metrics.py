@@ -319,3 +319,10 @@ def test_labels_are_the_same_objects_as_long_as_they_recur_however_many_there_ar
         labels(range(1))
     gc.collect()
     assert gone() is None
+
+
+def test_the_delay_is_that_of_the_channel_that_still_comes() -> None:
+    ended = replace(summary("b", {"pdu1": [1.0] * 8}), received_us={"pdu1": NOW_US - 25_000_000})
+    ended = replace(ended, delay_us={"pdu1": 9_000_000})
+    shown = samples(snapshot(summaries=(summary("a", {"pdu1": [1.0] * 8}), ended)))
+    assert shown[series("karman_transport_delay_seconds", device="pdu1")] == pytest.approx(0.02)

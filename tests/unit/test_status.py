@@ -86,6 +86,18 @@ def test_neither_a_long_name_nor_an_absurd_value_hides_a_figure() -> None:
     assert shown.count("karman1� a") == 2
 
 
+def test_what_an_aggregator_said_long_ago_is_shown_no_more() -> None:
+    gone_b = summary("b", {"pdu1": VALUES})
+    gone_b = replace(gone_b, received_us={"pdu1": NOW_US - 25_000_000}, delay_us={"pdu1": 9_000_000})
+    seen = replace(SEEN, summaries=(SEEN.summaries[0], gone_b))
+    device = document(seen)["devices"]["pdu1"]
+    assert {channel for phase in device["phases"].values() for channel in phase} == {"a"}
+    assert (set(device["three_phase"]), device["lag_s"]) == ({"a"}, 0.02)
+    away = document(replace(SEEN, summaries=(gone_b,)))
+    assert (away["devices"]["pdu1"]["phases"], away["devices"]["pdu1"]["lag_s"]) == ({}, None)
+    assert away["notices"] == list(SEEN.notices), "nor is it taken for a device without a clock"
+
+
 def test_a_stream_that_ended_makes_nobody_late() -> None:
     rows = [
         {"time": at_us, "received": at_us + 20_000, "device": "pdu1", "stream": stream, "message": number}

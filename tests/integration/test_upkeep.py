@@ -156,6 +156,31 @@ def test_small_pipelines_index_cycles_by_device_and_large_ones_do_not(store: Sto
         upkeep.index_cycles(store.connection, Storage(), devices)
         found = store.connection.execute("SELECT count(*) FROM pg_indexes WHERE indexname = 'cycle_device_time'")
         assert found.fetchone() == (wanted,)
+        store.connection.commit()
+
+
+def test_neither_those_who_read_cycles_nor_those_there_are_keep_their_index_waiting(store: Store) -> None:
+    indexed = (
+        "SELECT tablename FROM pg_indexes WHERE indexname ~ 'cycle_(p.*_device_id_stream_id_time_idx|device_time)$'"
+    )
+
+    def seen_to(devices: int) -> set[str]:
+        upkeep.index_cycles(store.connection, Storage(), devices)
+        found = {name for (name,) in store.connection.execute(indexed)}
+        store.connection.commit()
+        return found - {"cycle"}
+
+    store.write([batch(0, cycles(3))])
+    with psycopg.connect(store.connection.info.dsn) as reader:
+        reader.execute("SELECT count(*) FROM cycle")
+        began_s = time.monotonic()
+        assert seen_to(200) == set(), "what is there is not indexed"
+        store.write([batch(1, cycles(3, first=10_000_000))])
+        (newer,) = seen_to(200)
+        reader.execute("SELECT count(*) FROM cycle")
+        assert seen_to(201) == {newer}, "somebody reads it"
+        assert time.monotonic() - began_s < 10, "nobody waits for who reads"
+    assert seen_to(201) == set()
 
 
 @pytest.mark.parametrize(

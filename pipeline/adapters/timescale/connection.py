@@ -56,21 +56,6 @@ class Connection(psycopg.Connection[Any]):
             raise
 
 
-@contextlib.contextmanager
-def unlimited(connection: psycopg.Connection) -> Iterator[None]:
-    """Statements inside take as long as they take."""
-    patient = connection if isinstance(connection, Connection) else None
-    connection.execute("SET statement_timeout = 0")
-    if patient is not None:
-        patient.patience_s = None
-    try:
-        yield
-    finally:
-        if patient is not None:
-            patient.patience_s = PATIENCE_S
-    connection.execute("RESET statement_timeout")
-
-
 def describe(dsn: str) -> str:
     """The DSN without its password, for people."""
     try:

@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from pipeline.adapters.timescale.connection import translated, unlimited
+from pipeline.adapters.timescale.connection import translated
 from pipeline.adapters.timescale.schema import Flavour
 from pipeline.adapters.timescale.statements import RECOMPUTE_HOUR, RECOMPUTE_MINUTE
 from pipeline.core.config import Storage
@@ -72,14 +72,25 @@ def index_cycles(connection: psycopg.Connection, settings: Storage, devices: int
     With it, half a minute of one phase comes at once however many devices there are; without it, every device's rows of
     that time are looked at. But it makes a COPY take twice as long, which a thousand devices cannot afford; there the
     columnstore, or the roll-ups, answer.
+
+    Partitions and chunks get it that are made from then on: to build it for those that are there would keep storing
+    waiting for as long as that takes. While somebody reads the table nothing is done; it is tried again.
     """
+    wanted = devices <= settings.indexed_devices
     with translated():
-        with unlimited(connection):
-            if devices <= settings.indexed_devices:
-                connection.execute("CREATE INDEX IF NOT EXISTS cycle_device_time ON cycle (device_id, stream_id, time)")
-            else:
-                connection.execute("DROP INDEX IF EXISTS cycle_device_time")
-        connection.commit()
+        try:
+            with connection.transaction():
+                connection.execute(f"SET LOCAL lock_timeout = '{DROP_WAIT_MS}ms'")
+                alone = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", [_TIDY_LOCK]).fetchone() == (True,)
+                found = connection.execute("SELECT to_regclass('cycle_device_time') IS NOT NULL").fetchone() == (True,)
+                if not alone:
+                    log.info("another writer sees to the index of cycles by device")
+                elif wanted and not found:
+                    connection.execute("CREATE INDEX cycle_device_time ON ONLY cycle (device_id, stream_id, time)")
+                elif found and not wanted:
+                    connection.execute("DROP INDEX cycle_device_time")
+        except psycopg.errors.LockNotAvailable:
+            log.info("the index of cycles by device is seen to later: somebody reads them")
 
 
 def retention_s(settings: Storage) -> dict[str, float]:
@@ -300,9 +311,15 @@ def prune_gaps(connection: psycopg.Connection, settings: Storage, now_us: int) -
 
 
 def tidy(
-    connection: psycopg.Connection, flavour: Flavour, partitions: Partitions, settings: Storage, now_us: int
+    connection: psycopg.Connection,
+    flavour: Flavour,
+    partitions: Partitions,
+    settings: Storage,
+    devices: int,
+    now_us: int,
 ) -> None:
     """What is due now and then. On TimescaleDB its own jobs do most of it."""
+    index_cycles(connection, settings, devices)
     with translated():
         if flavour is Flavour.PLAIN:
             partitions.tidy(connection, settings, now_us)

@@ -141,17 +141,19 @@ class Deposit:
         deadline_s = time.monotonic() + patience_s
         complete = False
         while not complete:
-            with self._database:
-                just_tried = self._outage is not None and time.monotonic() < self._retry_at_s  # by who waited before us
-                if not just_tried:
-                    try:
+            if self._database.acquire(timeout=max(0.0, deadline_s - time.monotonic())):  # who stores may hang in it
+                try:
+                    just_tried = self._outage is not None and time.monotonic() < self._retry_at_s
+                    if not just_tried:  # by who waited before us
                         store = self._connected()
                         epoch = max(epoch, accounts.last_epoch(store.connection, producer) + 1)
                         known = positions(store.connection, devices, datetime.now(UTC))
                         totals = accounts.totals(store.connection, self._run_us, devices)
                         complete = True
-                    except StorageError as error:
-                        self._fail(error)
+                except StorageError as error:
+                    self._fail(error)
+                finally:
+                    self._database.release()
             if not complete:
                 if time.monotonic() > deadline_s:
                     break  # go on with the clock's epoch, and with what is known without the database
@@ -195,7 +197,7 @@ class Deposit:
     def _run(self) -> None:
         while not self._closing.is_set():
             with self._wake:
-                if not self._queue and not self._drainable() and not (self.fleet.waiting and not self._outage):
+                if not self._queue and not self._drainable() and not (self.fleet.due and not self._outage):
                     self._wake.wait(IDLE_S)
                 work = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_TRANSACTION))]
             try:
@@ -270,7 +272,7 @@ class Deposit:
 
     def _write_fleet(self) -> None:
         try:
-            while self.fleet.waiting and self._outage is None:
+            while self.fleet.due and self._outage is None:
                 with self._database:
                     self.fleet.write_next(self._connected())
         except StorageError as error:
@@ -371,7 +373,8 @@ class Deposit:
             with self._database:
                 store = self._connected()
                 now_us = time.time_ns() // 1000
-                upkeep.tidy(store.connection, store.flavour, store.partitions, self._settings, now_us)
+                settings = self._settings
+                upkeep.tidy(store.connection, store.flavour, store.partitions, settings, self._devices, now_us)
                 if self._spool is None or self._spool.segments == 0:
                     for over in accounts.tidy(store.connection, dict(self._oldest), now_us):
                         del self._oldest[over]

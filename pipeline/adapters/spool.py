@@ -87,7 +87,9 @@ class Spool:
             }
         except (OSError, ValueError) as error:
             raise SpoolError(f"the spool {folder} cannot be used: {error}") from error
-        self._next = max(self._sizes, default=0) + 1
+        # No number comes again whose segment was damaged: what is told of that goes by it.
+        aside = (int(path.stem) for path in folder.glob("*.damaged") if path.stem.isdecimal())
+        self._next = max({*self._sizes, *aside, 0}) + 1
         self.damaged = 0  # segments set aside since this process started
         self._dropped: dict[Account, Batch] = {}
         if _DROPPED in self._sizes:

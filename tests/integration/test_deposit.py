@@ -325,6 +325,34 @@ def test_a_segment_tells_what_it_holds_without_being_read(tmp_path: Path, monkey
     assert spool.damaged == 1
 
 
+def test_no_number_comes_again_whose_segment_was_damaged(tmp_path: Path) -> None:
+    first = Spool(tmp_path, SPOOL, 1 << 20, nobody)
+    first.append([small(0)])
+    (segment,) = tmp_path.glob("*.segment")
+    data = bytearray(segment.read_bytes())
+    data[-100] ^= 0xFF
+    segment.write_bytes(data)
+    assert first.read(1).damaged
+    first.remove(1)
+    again = Spool(tmp_path, SPOOL, 1 << 20, nobody)
+    again.append([small(1)])
+    assert again.numbers() == [2]
+
+
+def test_who_begins_waits_no_longer_for_who_stores_than_for_the_database(
+    database: str, keeper: Callable[..., Deposit]
+) -> None:
+    deposit = keeper(database)
+    deposit.hand_in(small(0), 0).result(20)
+    with ThreadPoolExecutor(1) as pool, deposit._database:  # as long as a frozen server is waited for
+        began_s = time.monotonic()
+        opening = pool.submit(deposit.opening, "ingest-1", ["rack1-pdu2"], 0.3).result(20)
+        assert time.monotonic() - began_s < 5
+    assert not opening.complete
+    assert opening.positions["cycle"][KEY].sequence == 3, "by what was handed in"
+    assert deposit.stats()["error"] is None
+
+
 def test_segments_of_the_version_before_are_read(tmp_path: Path) -> None:
     packed = [pack(small(0)), pack(small(1))]
     entries = b"".join(struct.pack("<III", len(data), zlib.crc32(data), 4) for data in packed)

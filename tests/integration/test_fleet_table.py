@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import psycopg
 import pyarrow as pa
 import pytest
 
+from pipeline.adapters import fleet_deposit
+from pipeline.adapters.deposit import Deposit
 from pipeline.adapters.timescale import fleet
 from pipeline.adapters.timescale.store import Store
 from pipeline.adapters.timescale.upkeep import apply_policies, tidy
@@ -16,6 +20,7 @@ from pipeline.core.config import Storage
 from pipeline.core.errors import RefusedError
 from pipeline.core.fleet import table
 from tests.fleets import START_S, Run, cycles, devices
+from tests.integration.batches import batch
 
 
 def written(database: str, *batches: pa.RecordBatch) -> None:
@@ -66,6 +71,32 @@ def test_a_second_that_is_written_again_replaces_itself(database: str) -> None:
     assert count == sum(rows.num_rows for rows in batches)
 
 
+def test_trouble_with_the_sums_alone_keeps_no_cycles_waiting(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_deposit, "PUT_OFF_S", 0.2)
+    _, sums = seconds()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION busy() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'somebody holds a lock' USING ERRCODE = '55P03'; END $$"
+        )
+        connection.execute("CREATE TRIGGER busy BEFORE INSERT ON fleet_1s FOR EACH ROW EXECUTE FUNCTION busy()")
+        deposit = Deposit(database, Storage(), 0, 1, tmp_path)
+        try:
+            handed_in = deposit.fleet.hand_in(sums[0])
+            for number in range(3):
+                deposit.hand_in(batch(number), 0).result(20)
+                time.sleep(0.2)
+            stats = deposit.stats()
+            assert (stats["error"], stats["spool_segments"], handed_in.done()) == (None, 0, False)
+            connection.execute("DROP TRIGGER busy ON fleet_1s")
+            handed_in.result(20)
+        finally:
+            deposit.close()
+        assert connection.execute("SELECT count(*) FROM fleet_1s").fetchone() == (sums[0].num_rows,)
+
+
 def test_what_the_database_refuses_is_told_apart_from_what_it_cannot_take_now(database: str) -> None:
     _, batches = seconds()
     with psycopg.connect(database, autocommit=True) as connection:
@@ -87,7 +118,7 @@ def test_old_seconds_go_and_readers_may_read(database: str) -> None:
             for job in ("policy_retention", "policy_compression"):
                 assert ("fleet_1s",) in store.connection.execute(tables, [job]).fetchall()
         else:
-            tidy(store.connection, store.flavour, store.partitions, settings, later_us)
+            tidy(store.connection, store.flavour, store.partitions, settings, 4, later_us)
             assert store.connection.execute("SELECT count(*) FROM fleet_1s").fetchone() == (0,)
         store.connection.commit()
         store.connection.execute("SET ROLE karman_reader")

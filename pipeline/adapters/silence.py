@@ -5,16 +5,20 @@ Must not know: Ray, what happens to the notices.
 
 from __future__ import annotations
 
+import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from pipeline.adapters import link, wire
 from pipeline.core.framing import printable
 
+log = logging.getLogger(__name__)
+
 OFTEN: Final = 3  # connections
 NOTICES: Final = 20  # of an ingest; what is silent is counted, and is in the metrics
 PROBE_S: Final = 2.0  # a device publishes 50 or 60 times a second: two seconds of nothing is nothing
+_Standing = tuple[bool, int, str]  # of a link: connected, how often it was, why not
 
 
 class SilenceWatch:
@@ -24,6 +28,7 @@ class SilenceWatch:
         self._subscriber = subscriber
         self._silence_s = silence_s
         self._told: dict[str, str] = {}  # by device that is silent; "" while it is found out why
+        self._asked: dict[str, tuple[_Standing, Future[None]]] = {}  # how its link stood when it was last asked why
         self._probes = ThreadPoolExecutor(max_workers=2, thread_name_prefix="probe")
 
     @property
@@ -36,22 +41,29 @@ class SilenceWatch:
         self._subscriber.watch()
         now_s = time.monotonic()
         states = self._subscriber.states
-        for name in self._told.keys() - states.keys():
-            self._told.pop(name)
+        for name in self._asked.keys() - states.keys():
+            del self._asked[name]
+            self._told.pop(name, None)
         for name, state in states.items():
-            silent = now_s - state.silent_since_s >= self._silence_s
-            if not silent:
+            if now_s - state.silent_since_s < self._silence_s:
                 self._told.pop(name, None)
-            elif name not in self._told:
-                self._told[name] = ""
-                self._probes.submit(self._tell, name, state)
+                continue
+            standing = (state.connected, state.connections, state.failure)
+            before, asking = self._asked.get(name, (None, None))
+            if (name not in self._told or standing != before) and (asking is None or asking.done()):
+                self._told.setdefault(name, "")  # what was said holds until it is found out anew
+                self._asked[name] = standing, self._probes.submit(self._tell, name, state)
 
     def _tell(self, name: str, state: link.LinkState) -> None:
         topic = printable(state.topic.decode(errors="replace"))
-        why = self._why(state)
-        if why and name in self._told:  # else it was heard meanwhile
+        try:
+            why = self._why(state)
+        except Exception:
+            log.exception("why %s is silent cannot be found out", name)
+            return
+        if name in self._told:  # else it was heard meanwhile
             where = f"nothing on topic '{topic}' at {state.endpoint} for {self._silence_s:.0f} s"
-            self._told[name] = f"{name}: {where}; {why}"
+            self._told[name] = f"{name}: {where}; {why}" if why else ""
 
     def _why(self, state: link.LinkState) -> str:
         """What can be told; "" if it speaks as it should."""

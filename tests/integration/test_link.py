@@ -485,6 +485,24 @@ def test_what_was_said_of_a_silence_holds_until_the_device_is_heard(monkeypatch:
         subscriber.close()
 
 
+def test_another_reason_for_a_silence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.adapters.silence.PROBE_S", 0.5)
+    (endpoint,) = link.free_endpoints(1)
+    subscriber = link.Subscriber({"d": link.Address(endpoint, "t")})
+    publisher = None
+    try:
+        watch = SilenceWatch(subscriber, 0.2)
+        until(lambda: watch.look() or watch.notices)
+        assert "no connection yet" in watch.notices[0]
+        publisher = Publisher([endpoint], "u")  # the device is switched on, and has another topic
+        payload = bytes.fromhex("0a030a0178")
+        until(lambda: publisher.send(payload) or watch.look() or "under topic 'u'" in "".join(watch.notices))
+    finally:
+        subscriber.close()
+        if publisher is not None:
+            publisher.close()
+
+
 def test_silence_is_explained_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody there; somebody there under another topic, a longer one, in one part or two; somebody who says nothing."""
     monkeypatch.setattr("pipeline.adapters.silence.PROBE_S", 0.5)

@@ -25,7 +25,7 @@ from pipeline.core.envelope import rows_to_bytes
 from pipeline.core.fleet import checkpoint, table
 from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.combiner import Combiner
-from pipeline.core.fleet.membership import Membership, standing
+from pipeline.core.fleet.membership import standing, whole
 from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.ratings import Ratings
 from pipeline.core.fleet.shard import slots_of
@@ -60,7 +60,7 @@ class FleetActor:
         self._handles: dict[str, Any] = {}
         self._own = None if self._shards else intake(applied, 0, kept)
         fleet = standing(config.devices)
-        membership = Membership(fleet, config.streams, config.nominal_hz)
+        membership = whole(config)
         closed = kept.totals.closed if kept.totals else None
         self._combiner = Combiner(membership, applied.shards, self._settings.shard_wait_s, time.monotonic(), closed)
         ratings = Ratings.of(membership.places, fleet, config.breakers)
@@ -79,7 +79,7 @@ class FleetActor:
         fleet = standing(config.devices)
         if self._own:
             self._own.shard.carry(fleet, self._settings)
-        membership = Membership(fleet, config.streams, config.nominal_hz)
+        membership = whole(config)
         self._combiner.carry(membership, applied.shards, self._settings.shard_wait_s, time.monotonic())
         self._summary.carry(membership.places, Ratings.of(membership.places, fleet, config.breakers))
 

@@ -17,7 +17,7 @@ from pipeline.core.config import Fleet, PipelineConfig
 from pipeline.core.fleet import checkpoint
 from pipeline.core.fleet.checkpoint import Kept
 from pipeline.core.fleet.intake import ShardIntake
-from pipeline.core.fleet.membership import Membership, changed_places
+from pipeline.core.fleet.membership import changed_places, whole
 from pipeline.core.fleet.part import Part
 from pipeline.core.fleet.shard import FleetShard, slots_of
 from pipeline.core.metrics import Queue
@@ -68,9 +68,7 @@ class FleetShardActor:
 
     def configure(self, applied: Applied) -> None:
         """Another configuration is in force; devices that it does not concern go on in the sums."""
-        before, now = (
-            Membership(config.devices, config.streams, config.mains_hz) for config in (self._config, applied.config)
-        )
+        before, now = whole(self._config), whole(applied.config)
         self._config, self._settings = applied.config, applied.config.fleet_settings or Fleet()
         self._intake.shard.carry(applied.devices_in(self._shard), self._settings, changed_places(before, now))
 

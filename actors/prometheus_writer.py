@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import ray
 
 import pipeline
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 
 PERIOD_S: Final = 1.0
 ANSWER_S: Final = 0.8  # a look waits no longer; an answer that comes later counts in the next
+EXCLUDED, UNWRITTEN, MISSED = "excluded", "unwritten", "missed"  # of a fleet's sums
 SWITCH_S: Final = 10.0  # a large recording takes a second or two to read
 
 
@@ -80,8 +82,8 @@ class PrometheusWriterActor:
         self._tallies: dict[str, Tally] = {}
         self._dropped: dict[str, int] = {}
         self._refused = ""
-        self._greatest: defaultdict[str, Greatest] = defaultdict(Greatest)  # by actor
-        self._added = Added()  # by store
+        self._greatest: defaultdict[str, Greatest] = defaultdict(Greatest)  # by actor, or what is counted
+        self._added = Added()
         self._snapshot = Snapshot(settings=config.metrics)
         self._page = _Rendered(Snapshot(), Body(exposition.CONTENT_TYPE, b""))
         self._rendering = threading.Lock()
@@ -192,9 +194,7 @@ class PrometheusWriterActor:
         devices = self._devices(list(ingests.values()))
         live = {(producer, stats["epoch"]): stats["counted"] for producer, stats in ingests.items()}
         counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
-        newest_us = max((state.last_received_us for state in devices.values()), default=0)
-        committed_us = store.get("newest_us", 0)
-        lag_s = max(0, newest_us - committed_us) / 1e6 if committed_us else None
+        lag_s = self._lag_s(devices)
         self._snapshot = Snapshot(
             now_us,
             config.metrics,
@@ -244,6 +244,16 @@ class PrometheusWriterActor:
                 self._sending[producer] = found
         return self._sending
 
+    def _lag_s(self, devices: Mapping[str, DeviceState]) -> float | None:
+        """How far the slowest shard of the store is behind what was received of its own devices; None: not known."""
+        received_us: Counter[str] = Counter()
+        for name, state in devices.items():
+            store = topology.store_of(name, self._config)
+            received_us[store] = max(received_us[store], state.last_received_us)
+        committed_us = {store: self._latest[store]["newest_us"] for store in received_us if store in self._latest}
+        lags_s = [max(0, received_us[store] - at_us) / 1e6 for store, at_us in committed_us.items() if at_us]
+        return max(lags_s, default=None)
+
     def _held(self, name: str, summary: Summary) -> Summary:
         return replace(summary, energy=self._greatest[name].hold(summary.stream_keys, summary.energy))
 
@@ -252,11 +262,17 @@ class PrometheusWriterActor:
         return {**store, **counts}
 
     def _held_fleet(self, told: Told, refused_s: int) -> Told:
-        greatest = self._greatest[topology.FLEET]
-        greatest.keep(told.places)
-        energy_j = greatest.hold(told.places, told.figures.total_energy_j)
-        figures = replace(told.figures, total_energy_j=energy_j)
-        return replace(told, figures=figures, unwritten_s=told.unwritten_s + refused_s)
+        places, devices = self._greatest[topology.FLEET], self._greatest[EXCLUDED]
+        places.keep(told.places)
+        devices.keep(told.devices)
+        energy_j = places.hold(told.places, told.figures.total_energy_j)
+        return replace(
+            told,
+            figures=replace(told.figures, total_energy_j=energy_j),
+            excluded=devices.hold(told.devices, told.excluded.T.astype(np.float64)).T.astype(np.int64),
+            unwritten_s=self._added.add(UNWRITTEN, told.unwritten_s) + refused_s,
+            missed_s={shard: self._added.add((MISSED, shard), count) for shard, count in told.missed_s.items()},
+        )
 
     def _grown(self, dropped: Mapping[str, int]) -> Mapping[str, int]:
         """The counts, none lower than before: with an ingest dies what it had not handed on yet, and a counter that
@@ -271,7 +287,8 @@ class PrometheusWriterActor:
             for name, entry in ingest["devices"].items():
                 # None goes back by what an ingest had counted and not handed on when it died: see `_grown`.
                 before = self._tallies.get(name, Tally())
-                furthest(self._tallies, {name: entry["tally"] or Tally()})
+                counted = entry["tally"] or Tally()
+                furthest(self._tallies, {name: counted})
                 tally = self._tallies[name] = held(before, self._tallies[name])
                 heard_us = entry["last_received_us"]
                 states[name] = DeviceState(
@@ -280,7 +297,7 @@ class PrometheusWriterActor:
                     entry["connections"],
                     heard_us,
                     tally,
-                    self._rates.look(name, tally.received, entry["until_us"], heard_us, ingest["time_us"]),
+                    self._rates.look(name, counted.received, entry["until_us"], heard_us, ingest["time_us"]),
                     entry["handshakes_failed"],
                 )
         return states

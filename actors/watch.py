@@ -46,7 +46,7 @@ class Watch:
     def add(self, name: str, make: Callable[[], Any]) -> Any:
         """Make an actor, or find it, and watch it from now on. Returns its handle."""
         if name not in self._watched:
-            self._watched[name] = Watched(make(), make)
+            self._watched[name] = Watched(make(), make, starts=board.starts(name).count)  # there may be one already
         return self._watched[name].handle
 
     def handle(self, name: str) -> Any:

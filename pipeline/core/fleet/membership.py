@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.core.config import LEVELS, PHASES, Device
+from pipeline.core.config import LEVELS, PHASES, Device, PipelineConfig
 from pipeline.core.keys import Key
 
 ALL: Final = "all"  # the phases together
@@ -137,6 +137,11 @@ class Membership:
                 self._tables.clear()
             self._tables[names] = table
         return table[device.indices.to_numpy(), stream.indices.to_numpy()]
+
+
+def whole(config: PipelineConfig) -> Membership:
+    """Of all devices of a configuration."""
+    return Membership(standing(config.devices), config.streams, config.nominal_hz)
 
 
 def changed_places(before: Membership, now: Membership) -> frozenset[Place]:

@@ -22,7 +22,7 @@ QUANTILES: Final = (0.5, 0.95, 0.99, 0.999)
 
 
 class Histograms:
-    """A histogram for each row. `push` and `merge` are its mutators."""
+    """A histogram for each row. `push` is its mutator."""
 
     def __init__(self, rows: int) -> None:
         self.counts = np.zeros((rows, BUCKETS), np.int32)  # two days of cycles are ten million

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 
 from actors import board, topology
@@ -48,7 +49,7 @@ class PhaseAggregatorActor:
 
     def configure(self, applied: Applied) -> None:
         """Another configuration is in force: devices may have other cycles a second."""
-        self._hz.clear()
+        self._note_hz(applied.config, self._hz)
         self._intake.aggregator.rate_anew()
 
     def push(self, producer: str, epoch: int, number: int, oldest: int, data: bytes) -> int:
@@ -72,8 +73,12 @@ class PhaseAggregatorActor:
         return self._intake.delays.counts
 
     def _nominal_hz(self, device: str) -> float:
-        """Frames a second of a device; asked for once, when it is first heard."""
+        """Frames a second of a device. A new one may be heard before we are told of it."""
         if device not in self._hz:
-            config = board.current(self._config).config
-            self._hz = {one.name: config.hz_of(one) for one in config.devices}
-        return self._hz.get(device, self._config.nominal_hz)
+            self._note_hz(board.current(self._config).config, {*self._hz, device})
+        return self._hz[device]
+
+    def _note_hz(self, config: PipelineConfig, heard: Iterable[str]) -> None:
+        """By a configuration; those that were heard, and are in it no more, are asked for again all the same."""
+        configured = {device.name: config.hz_of(device) for device in config.devices}
+        self._hz = dict.fromkeys(heard, config.nominal_hz) | configured

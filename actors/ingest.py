@@ -46,7 +46,6 @@ SETTLE_S: Final = 60.0  # at the end, twice: how long the store may take to ackn
 STALL_S: Final = 30.0  # at the end: for so long it may acknowledge nothing, while it restarts
 OPEN_S: Final = 30.0
 REOPEN_S: Final = 0.2  # the store may be starting, or restarting
-ROW_BYTES: Final = 108  # of both channels, towards the store
 HANDED_IN_AT_ONCE: Final = 1 / 8  # of what the outbox may keep: with what a push adds it still fits three
 TURN_S: Final = 0.2  # how soon it sees what there is to do; and between two pushes while somebody looks
 WATCHED_FOR_S: Final = 5.0  # after a question for cycles
@@ -185,7 +184,7 @@ class IngestActor:
                 beat = now_s >= next_cut_s
                 if beat:
                     next_cut_s = _next_beat_s(pace.hand_in_s, pace.after_s)
-                if beat or self._sending.intake.waiting * ROW_BYTES >= self._limits.outbox_bytes * HANDED_IN_AT_ONCE:
+                if beat or self._sending.intake.waiting_bytes >= self._limits.outbox_bytes * HANDED_IN_AT_ONCE:
                     self._sending.cut(beat and pace.whole_seconds)  # what is too much does not wait for its second
                     moved = True
                 if moved or not self._sending.settled:
@@ -250,8 +249,9 @@ class IngestActor:
 
     def _begin(self, opening: Opening, since_us: int) -> None:
         names = tuple(self._names)
-        shard = board.current(self._config).shard_of(self._devices)
-        config = replace(self._config, limits=self._limits)
+        applied = board.current(self._config)
+        shard = applied.shard_of(self._devices)
+        config = replace(applied.config, limits=self._limits)
         sending = Sending(topology.producer_of(self._name), names, self._decoder.decode, opening, config, shard)
         retained = [arrival for arrival in self._retention.arrivals() if names[arrival.device] in self._devices]
         sending.resume(retained, since_us, self._recent)
@@ -282,7 +282,8 @@ class IngestActor:
             for name in new:
                 subscriber.connect(name, _address(devices[name]))
             if (gone or new) and sends:
-                self._opening = _Opening(self._name, self._names, self._config)
+                since_us = self._opening.since_us if self._opening is not None else None  # nothing was sent meanwhile
+                self._opening = _Opening(self._name, self._names, self._config, since_us)
             changed.set_result(True)
 
     def _hand_on(self, sending: Sending, subscriber: link.Subscriber) -> bool:
@@ -332,14 +333,16 @@ def _next_beat_s(period_s: float, after_s: float) -> float:
 class _Opening:
     """Asks the store for an epoch and how far the devices have come, while messages go on being received."""
 
-    def __init__(self, ingest: str, devices: Sequence[str], config: PipelineConfig) -> None:
+    def __init__(
+        self, ingest: str, devices: Sequence[str], config: PipelineConfig, since_us: int | None = None
+    ) -> None:
         self._producer = topology.producer_of(ingest)
         self._store = topology.store_of(devices[0] if devices else "", config)
         self._devices = tuple(devices)  # with those that are gone: their totals are kept for whoever has them next
         self._asked: Future[Opening] | None = None
         self._again_s = 0.0
         self._expires_s = 0.0
-        self.since_us = time.time_ns() // 1000
+        self.since_us = since_us if since_us is not None else time.time_ns() // 1000
 
     def answer(self, now_s: float) -> Opening | None:
         """What the store says, once it does; to be asked for again and again."""

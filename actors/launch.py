@@ -251,12 +251,18 @@ def ask(name: str, method: str, *arguments: object, timeout_s: float = ASK_S) ->
     """What a method of an actor answers.
 
     Raises:
-        KarmanError: there is no such actor, or it does not answer.
+        KarmanError: there is no such actor, or it does not answer; or what it says itself.
     """
     try:
-        return ray.get(getattr(topology.find(name), method).remote(*arguments), timeout=timeout_s)
+        actor = topology.find(name)
     except ValueError as error:
         raise KarmanError("no pipeline runs here") from error
+    try:
+        return ray.get(getattr(actor, method).remote(*arguments), timeout=timeout_s)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, KarmanError):
+            raise error.cause from error
+        raise KarmanError(f"the pipeline's {name} cannot do it: {error.cause}; its log says more") from error
     except ray.exceptions.RayError as error:
         raise KarmanError(f"the pipeline's {name} does not answer: try again in a few seconds") from error
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
+
+import ray
 
 import pipeline
 from actors import topology
@@ -43,6 +46,11 @@ class LiveSource:
         """Take a new look: what is known, the ingest of each device, what the replay says."""
         figures = Figures(snapshot, self._config.limits.silence_s, self._config.hz_of)
         self._trend.push(figures.devices, figures.power_w())
+        for name in {*ingests.values()}:
+            if name in self._handles:  # else looked for here, which may take a while
+                continue
+            with contextlib.suppress(ValueError, ray.exceptions.RayError):  # it is being made anew
+                self._handles[name] = topology.find(name)
         self._ingests, self._replay, self._store = ingests, replay, snapshot.store
         self._figures = figures
 
@@ -76,13 +84,12 @@ class LiveSource:
 
     def recent(self, device: str, mark: Mark | None) -> Future[tuple[Mark, bytes]] | None:
         """Ask the device's ingest."""
-        name = self._ingests.get(device)
-        if name is None:
+        name = self._ingests.get(device, "")
+        handle = self._handles.get(name)
+        if handle is None:
             return None
         try:
-            if name not in self._handles:
-                self._handles[name] = topology.find(name)
-            asked: Future[tuple[Mark, bytes]] = self._handles[name].recent.remote(device, mark).future()
+            asked: Future[tuple[Mark, bytes]] = handle.recent.remote(device, mark).future()
         except Exception:  # it is being made anew
             self._handles.pop(name, None)
             return None

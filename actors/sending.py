@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from actors import topology
+from actors import board, topology
 from actors.edge import Edge, GatheringEdge
 from pipeline.core.aggregation import of_channel
 from pipeline.core.config import PipelineConfig
@@ -66,7 +66,7 @@ class Sending:
                 self.epoch,
                 limits.outbox_bytes,
                 window=2,
-                retain_s=limits.aggregator_retain_s,
+                retain_s=max(limits.aggregator_retain_s, config.window_s + board.KEEP_S),
             )
             for channel in CHANNELS
         }

@@ -30,6 +30,7 @@ from actors.watch import WATCH_S, Watch
 from pipeline.core.assignment import arranged
 from pipeline.core.change import Change, change, fixed_changes, same_link
 from pipeline.core.config import Device, PipelineConfig
+from pipeline.core.errors import KarmanError
 from pipeline.core.model import CHANNELS
 from pipeline.core.pairing import sender
 
@@ -87,7 +88,11 @@ class SupervisorActor:
         return {topology.SUPERVISOR: own, **self._watch.status()}
 
     def apply(self, config: PipelineConfig) -> Change:
-        """Let another configuration be in force; devices that it does not concern notice nothing."""
+        """Let another configuration be in force; devices that it does not concern notice nothing.
+
+        Raises:
+            KarmanError: it is being stopped.
+        """
         with self._changing:
             before = self._applied
             refused = fixed_changes(before.config, config)
@@ -96,7 +101,9 @@ class SupervisorActor:
             config = replace(config, run_us=before.config.run_us)
             applied = Applied(config, *arranged(config, before.groups, before.subtrees))
             found = change(before.config, before.groups, config, applied.groups)
-            if found and not self._stopping.is_set():
+            if found and self._stopping.is_set():
+                raise KarmanError("the pipeline is ending")
+            if found:
                 self._applied = applied
                 board.publish(self._applied)
                 self._try_to_carry_out()

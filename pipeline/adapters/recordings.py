@@ -55,7 +55,7 @@ class Recording:
     name: str
     path: Path
     simulated: bool
-    rate_hz: float  # from the median spacing of frames; NaN when there are fewer than two
+    rate_hz: float  # from the usual spacing of frames, see `frames.frame_rate_hz`; NaN when there are fewer than two
     time_ms: pa.Array
     cycles: pa.RecordBatch
 

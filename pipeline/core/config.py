@@ -63,7 +63,7 @@ class Limits:
     # What a standby keeps: longer than it takes to notice that the one that sends is gone, and to open the store.
     standby_retain_s: float = 10.0
     standby_bytes: int = 64 << 20  # of an ingest: 10 s of 64 devices are 25 MB
-    silence_s: float = 5.0  # a device unheard for so long loses its gauges
+    silence_s: float = 5.0  # a device unheard for so long is silent, in the status and on the page
 
     def of_ingest(self, devices: int) -> Limits:
         """Those of an ingest of so many devices: its bounds in bytes, meant for up to 64, grow with those beyond."""

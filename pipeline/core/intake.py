@@ -140,6 +140,7 @@ class Intake:
         self._messages = 0
         self._cycles: list[pa.RecordBatch] = []
         self._spectra: list[pa.RecordBatch] = []
+        self.waiting_bytes = 0  # of the rows that wait for the next cut
         self._gaps: list[Gap] = []
         self._counting = Counting(self._devices, totals or {})
 
@@ -157,11 +158,6 @@ class Intake:
     def counted(self) -> Tally:
         """What this intake has counted itself, over all devices."""
         return self._counting.counted
-
-    @property
-    def waiting(self) -> int:
-        """Rows that wait for the next cut."""
-        return sum(rows.num_rows for rows in (*self._cycles, *self._spectra))
 
     def take(self, arrivals: Arrivals) -> pa.RecordBatch:
         """Decode, judge and count arrivals. Returns the cycle rows kept; they also wait for the next `cut`."""
@@ -192,7 +188,9 @@ class Intake:
         last = self._last_of_whole_seconds() if whole_seconds else None
         cycles, self._cycles = _parted(self._cycles, last)
         spectra, self._spectra = _parted(self._spectra, last)
-        tallies = self._counting.cut(self._counts_of([*self._cycles, *self._spectra]))
+        waiting = [*self._cycles, *self._spectra]
+        self.waiting_bytes = sum(rows.nbytes for rows in waiting)
+        tallies = self._counting.cut(self._counts_of(waiting))
         if not tallies:
             return None
         batch = Batch(
@@ -285,10 +283,10 @@ class Intake:
                 resets = verdict.resets.get(device, 0)
                 rare.append((device, Tally(missing=missing_now, reordered=filled, resets=resets)))
         self._counting.add(received_count, delivered_count, row_count, rare, arrived_us)
-        if cycles.num_rows:
-            self._cycles.append(cycles)
-        if spectra.num_rows:
-            self._spectra.append(spectra)
+        for rows, waiting in ((cycles, self._cycles), (spectra, self._spectra)):
+            if rows.num_rows:
+                waiting.append(rows)
+                self.waiting_bytes += rows.nbytes
 
 
 def concatenate(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:

@@ -73,8 +73,6 @@ def _message(model: type[BaseModel], place: Place, detail: ErrorDetails) -> str:
         return f"{detail['input']!r} is not {context['expected']}"
     if kind == "value_error":
         return str(context["error"])
-    if kind == "string_pattern_mismatch":
-        return "this is no key: 40 characters of Z85 are wanted"
     if kind in _KINDS:
         given = "" if kind == "missing" else f", not {detail['input']!r}"
         return _KINDS[kind] + (given if len(given) < 80 else "")

@@ -9,7 +9,6 @@ Must not know: HTTP, Ray, SQL.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
@@ -227,10 +226,11 @@ class Feed:
         asked = self.source.recent(device, mark)
         if asked is None:
             return None
-        with contextlib.suppress(Exception):  # whatever Ray says: the actor is away, and asked again
+        try:
             following, data = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(asked)), ANSWER_S)
-            return following, by_cycle(rows_from_bytes(data), self.source.streams)
-        return None
+        except Exception:  # whatever Ray says: the actor is away, and asked again
+            return None
+        return following, by_cycle(rows_from_bytes(data), self.source.streams)
 
 
 def _parts(cycles: Cycles) -> Iterable[Cycles]:

@@ -54,9 +54,14 @@ def measure(seconds: float) -> Idle:
         return Idle(alone, _cores(seconds), as_it_comes)
 
 
-def beyond_ray(loaded: Loaded, idle: Idle) -> float:
-    """The share of a core that a pipeline and its database take beyond Ray that has nothing to do."""
-    return loaded.pipeline_cpu_us * loaded.rate / 1e6 - idle.ray
+def told(loaded: Loaded, idle: Idle) -> str:
+    """What share of a core the pipeline of one device and its database take beyond Ray that has nothing to do."""
+    taken = loaded.pipeline_cpu_us * loaded.rate / 1e6
+    return (
+        f"one device takes {taken:.3f} of a core, with its Ray and its database: {taken - idle.as_it_comes:.3f} beyond"
+        f" Ray that has nothing to do, as it comes ({idle.as_it_comes:.3f}), {taken - idle.ray:.3f} beyond one with our"
+        f" settings ({idle.ray:.3f}; {idle.with_actors:.3f} with {ACTORS} actors that do nothing)"
+    )
 
 
 def _cores(seconds: float) -> float:

@@ -91,7 +91,9 @@ def limit(
 
 @app.command()
 def growth(
-    devices: Annotated[list[int] | None, typer.Option(help="Numbers of devices; may be repeated.")] = None,
+    devices: Annotated[
+        list[int] | None, typer.Option(help="These numbers of devices alone; may be repeated.", show_default=False)
+    ] = None,
     seconds: Annotated[float, typer.Option(min=1, help="How long each.")] = 20.0,
     dsn: Dsn = None,
     output: Output = None,
@@ -99,7 +101,7 @@ def growth(
     """What a message and a device cost, and how late things are, from 1 device to 1,000; and by devices per actor."""
     console = _new_console()
     packed = [Load(count, seconds) for count in devices or (1, 10, 100, 1000)]
-    spread = [Load(64, seconds, devices_per_actor=size) for size in (1, 8, 64)]
+    spread = [] if devices else [Load(64, seconds, devices_per_actor=size) for size in (1, 8, 64)]
     grown, divided = (_loads(loads, dsn, console) for loads in (packed, spread))
     if not (grown or divided):
         raise KarmanError("nothing was measured")
@@ -113,10 +115,7 @@ def growth(
             continue
         for still in _if_it_can("Ray that has nothing to do", lambda: [idle.measure(seconds)], console):
             figures["idle"] = asdict(still)
-            console.print(
-                f"one device takes {idle.beyond_ray(one, still):.3f} of a core beyond Ray that has nothing to do, which"
-                f" takes {still.ray:.3f}, and {still.with_actors:.3f} with {idle.ACTORS} actors that do nothing"
-            )
+            console.print(idle.told(one, still), soft_wrap=True)
     write(figures, output, console)
 
 

@@ -237,6 +237,37 @@ def test_a_spool_larger_than_its_claim_is_refused(given: dict[str, Any]) -> None
         render(given)
 
 
+DSN = "postgresql://u:p@db.example{}/d?sslmode=require"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"timescale": {"dsn": DSN.format("")}}, r"timescale\.install: false"),
+        ({"timescale": {"dsn": DSN.format(":6432"), "install": False}}, r"timescale\.port is 5432.*says 6432"),
+        ({"source": {"mode": "replay"}, "replay": {"enabled": False}}, r"source\.dataReplayEndpoint"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(given: dict[str, Any], said: str) -> None:
+    import helm_python
+
+    with pytest.raises(helm_python.HelmError, match=said):
+        render(given)
+
+
+@pytest.mark.parametrize("port", [":6432", ""])
+def test_a_database_outside_is_reached(port: str) -> None:
+    database = {"dsn": DSN.format(port), "install": False, "port": int(port[1:] or 5432)}
+    assert DSN.format(port) in str(render({"timescale": database}))
+
+
+def test_a_replay_at_another_rate_is_added_up_by_that_rate() -> None:
+    replayed = {"source": {"mode": "replay"}, "replay": {"rateHz": 30}}
+    assert yaml.safe_load(fleet_file(render(replayed)))["mains_hz"] == 30
+    live = {"source": {"mode": "live", "karmanEndpoint": "tcp://10.0.0.5:5557"}, "replay": {"rateHz": 30}}
+    assert "mains_hz" not in yaml.safe_load(fleet_file(render(live)))
+
+
 @pytest.mark.parametrize(
     ("fleet", "said"),
     [

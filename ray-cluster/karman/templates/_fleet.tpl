@@ -3,6 +3,9 @@
 {{- $devices := list -}}
 {{- if eq .Values.source.mode "replay" -}}
   {{- $given := .Values.source.dataReplayEndpoint -}}
+  {{- if not (or .Values.replay.enabled $given) -}}
+    {{- fail "replay.enabled: false, and source.mode is replay: who publishes? give source.dataReplayEndpoint, or set source.mode: live" -}}
+  {{- end -}}
   {{- $host := printf "tcp://%s-replay.%s.svc" (include "karman.fullname" .) (include "karman.namespace" .) -}}
   {{- range $index := until (int .Values.replay.devices) -}}
     {{- $endpoint := printf "%s:%d" $host (add 5557 $index) -}}
@@ -102,6 +105,9 @@ limits: {cpu: {{ max 1 (divf (mulf 2 $cpu) 1000 | ceil) | quote }}, memory: {{ c
     "spool_dir" "/var/lib/karman/spool"
     "storage" (dict "spool_bytes" .Values.ray.store.spool.bytes)
 -}}
+{{- if eq .Values.source.mode "replay" -}}
+  {{- $_ := set $file "mains_hz" .Values.replay.rateHz -}}
+{{- end -}}
 {{- if include "karman.gatewayToken" . -}}
   {{- $_ := set $file.http "token_file" "/etc/karman/token/token" -}}
 {{- end -}}

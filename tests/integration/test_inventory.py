@@ -46,6 +46,28 @@ def test_the_first_that_is_configured_is_the_first_of_all(database: str) -> None
     assert [name for (name,) in names] == ["r1-a", "bench", "a-new-one"]
 
 
+def test_the_view_goes_on_with_a_device_that_is_configured(database: str) -> None:
+    """From a replay to devices of one's own, say; unless somebody has chosen."""
+    replayed, other = Device("replay-1", "tcp://h:9"), Device("z", "tcp://h:4")
+    shown = (
+        "SELECT DISTINCT d.name FROM device d WHERE d.name = (SELECT value FROM setting WHERE name = 'bibimbap_device')"
+    )
+    with psycopg.connect(database, autocommit=True) as connection:
+
+        def follows(*devices: Device) -> list[tuple[str]]:
+            inventory.describe(connection, devices)
+            inventory.show_one(connection, devices)
+            return connection.execute(shown).fetchall()
+
+        assert follows(replayed, BARE) == [], "the first of all, where nothing is set"
+        assert follows(BARE, replayed) == [], "as long as it is configured"
+        assert follows(BARE, other) == [("bench",)]
+        assert follows(A, BARE) == [("bench",)], "as long as that is configured"
+        assert follows(A, other) == [("r1-a",)]
+        connection.execute("UPDATE setting SET value = 'z' WHERE name = 'bibimbap_device'")
+        assert follows(A, BARE) == [("z",)], "somebody has chosen it"
+
+
 def test_it_is_kept_as_configured(database: str) -> None:
     configured = [(A,)]
     away = [ConnectionError("nobody knows")]

@@ -64,6 +64,17 @@ def test_tables_of_a_newer_version_are_left_alone(database: str) -> None:
     assert 9999 in schema.applied(database)[1]
 
 
+def test_the_table_of_the_system_before_is_not_run_over(empty_database: str) -> None:
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("CREATE TABLE bibimbap (time timestamptz NOT NULL, device text, data jsonb)")
+    with pytest.raises(InputError, match="ALTER TABLE bibimbap RENAME TO bibimbap_original"):
+        schema.migrate(empty_database)
+    assert schema.applied(empty_database)[1] == set(), "nothing is done by halves"
+    with psycopg.connect(empty_database) as connection:
+        connection.execute("ALTER TABLE bibimbap RENAME TO bibimbap_original")
+    assert schema.migrate(empty_database)
+
+
 def test_to_look_changes_nothing(empty_database: str) -> None:
     flavour, _ = schema.applied(empty_database)
     with psycopg.connect(empty_database) as connection:

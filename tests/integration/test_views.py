@@ -7,6 +7,7 @@ import json
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pyarrow as pa
@@ -59,6 +60,60 @@ def test_the_originals_query_runs_unchanged(filled: str) -> None:
             "apparent_power", "reactive_power", "power_factor", "three_phase_real_power", "three_phase_reactive_power",
         }  # fmt: skip
         json.dumps(shape, allow_nan=False)
+
+
+def test_each_figure_of_the_original_is_the_column_it_is_named_after(database: str) -> None:
+    """Every column and phase has a number of its own."""
+    rows = cycles(2)
+    for place, name in enumerate(VALUE_COLUMNS):
+        numbers = pa.array([100.0 * (place + 1) + row % 3 for row in range(rows.num_rows)], pa.float32())
+        rows = rows.set_column(rows.schema.get_field_index(name), name, numbers)
+    store = Store(database)
+    store.write([batch(0, rows)])
+    store.close()
+    with psycopg.connect(database) as connection:
+        shapes = [shape for (shape,) in connection.execute("SELECT data FROM bibimbap ORDER BY time")]
+    wanted = {
+        f"threephase/karman{phase + 1}": {
+            f"phase_{channel}": {
+                **{
+                    name: 100.0 * (place + 1) + phase
+                    for place, name in enumerate(map(quantity_of, VALUE_COLUMNS))
+                    if VALUE_COLUMNS[place].startswith(f"{channel}_")
+                },
+                **{
+                    f"three_phase_{power}_power": 300.0 * (VALUE_COLUMNS.index(f"{channel}_{power}_power_{unit}") + 1)
+                    + 3
+                    for power, unit in (("real", "w"), ("reactive", "var"))
+                },
+            }
+            for channel in "ab"
+        }
+        for phase in range(3)
+    }
+    assert shapes == [wanted, wanted]
+
+
+def quantity_of(column: str) -> str:
+    """A column's name without channel and unit, as the original has it."""
+    name = column[2:]
+    return name if name == "power_factor" else name.rpartition("_")[0]
+
+
+def test_the_documented_energy_is_of_the_cycles_that_are_there(database: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "storage.md").read_text("utf-8")
+    query = next(block for block in page.split("```") if block.startswith("sql") and "energy_kwh" in block)[3:]
+    rows = cycles(120)
+    at = rows.schema.get_field_index("a_real_power_w")
+    rows = rows.set_column(at, "a_real_power_w", pa.array([1000.0] * rows.num_rows, pa.float32()))
+    store = Store(database)
+    store.write([batch(0, rows.take([row for row in range(rows.num_rows) if row // 3 % 2 == 0]))])  # every other
+    store.close()
+    with psycopg.connect(database) as connection:
+        found = connection.execute(query.strip().rstrip(";").encode()).fetchall()
+    assert len(found) == 3
+    for _, _, energy_kwh, of_seconds in found:
+        assert (energy_kwh * 3.6e6, float(of_seconds)) == (pytest.approx(1000.0), pytest.approx(1.0))
 
 
 def partial(rows: pa.RecordBatch, column: str, known: Callable[[int, int], bool]) -> pa.RecordBatch:

@@ -57,6 +57,33 @@ def describe(connection: psycopg.Connection, devices: Sequence[Device]) -> int:
         return connection.execute(_DESCRIBE.encode(), told).rowcount
 
 
+# Which device the view `bibimbap` shows: the one that somebody has set, else the first of all. When that is configured
+# no more, the first that is; `bibimbap_default` tells our choice from theirs.
+_SHOW: Final = """
+WITH chosen AS (
+    SELECT (SELECT value FROM setting WHERE name = 'bibimbap_device') AS device,
+           (SELECT value FROM setting WHERE name = 'bibimbap_default') AS ours
+)
+INSERT INTO setting (name, value)
+SELECT name, %(first)s FROM chosen, unnest(ARRAY['bibimbap_device', 'bibimbap_default']) name
+WHERE device IS NOT DISTINCT FROM ours
+  AND coalesce(device, (SELECT d.name FROM device d ORDER BY id LIMIT 1)) <> ALL (%(names)s::text[])
+ON CONFLICT (name) DO UPDATE SET value = EXCLUDED.value
+"""
+
+
+def show_one(connection: psycopg.Connection, devices: Sequence[Device]) -> None:
+    """See that the view `bibimbap` shows a device that is configured, unless somebody has chosen another.
+
+    Raises:
+        StorageError: the database does not take it.
+    """
+    if devices:
+        with translated(), connection.transaction():
+            names = [device.name for device in devices]
+            connection.execute(_SHOW.encode(), {"first": names[0], "names": names})
+
+
 class Inventory:
     """Keeps what is noted as it is configured, in a thread of its own: at the start, after a change, after an outage.
 
@@ -86,6 +113,7 @@ class Inventory:
                 if devices != self._noted:
                     with translated(), connect(self._dsn) as connection:
                         describe(connection, devices)
+                        show_one(connection, devices)
                     self._noted = devices
             except KarmanError as error:  # the deposit says it where the database is away
                 log.info("where the devices stand was not noted: %s", error)

@@ -23,6 +23,7 @@ _LOCK: Final = 0x6B61726D  # "karm": pipelines that start together migrate one a
 _OLDEST_TIMESCALE: Final = (2, 28)
 _FOLDER: Final = "sql"
 READER: Final = "karman_reader"
+VIEWS: Final = 3  # the migration that makes `bibimbap`
 
 
 class Flavour(StrEnum):
@@ -96,17 +97,18 @@ def flavour_of(connection: psycopg.Connection) -> Flavour:
 def applied(dsn: str) -> tuple[Flavour, set[int]]:
     """The flavour of a database, or the one it would get, and the versions that it has had."""
     with translated(), connect(dsn) as connection:
-        if connection.execute("SELECT to_regclass('schema_migration')").fetchone() == (None,):
-            return detect(connection, create=False), set()
-        had = {version for (version,) in connection.execute("SELECT version FROM schema_migration")}
-        return flavour_of(connection), had
+        had: set[int] = set()
+        if connection.execute("SELECT to_regclass('schema_migration')").fetchone() != (None,):
+            had = {version for (version,) in connection.execute("SELECT version FROM schema_migration")}
+        return flavour_of(connection) if had else detect(connection, create=False), had
 
 
 def migrate(dsn: str) -> list[str]:
     """Apply the migrations that the database has not had. Returns their names.
 
     Raises:
-        InputError: the database was migrated by a version of this program whose tables are others.
+        InputError: the database was migrated by a version of this program whose tables are others, or holds a table
+            where a view is to be.
         StorageError: it cannot be reached.
     """
     done = []
@@ -126,6 +128,12 @@ def migrate(dsn: str) -> list[str]:
         if had and max(had) > ours[-1].version:
             raise InputError(
                 f"the tables of {describe(dsn)} are of a newer version of karman (migration {max(had)}): use that one"
+            )
+        if VIEWS not in had and (relation := _original(connection)):
+            raise InputError(
+                f"{describe(dsn)} holds the table {relation} of the system that this one replaces, where a view of that"
+                f" name is to be: ALTER TABLE {relation} RENAME TO {relation}_original keeps its rows, or use another"
+                " database"
             )
         for migration in ours:
             if migration.version in had:
@@ -151,6 +159,16 @@ def has_reader(dsn: str) -> bool:
     """Whether the role for readers is there; who may not create roles cannot make it."""
     with translated(), connect(dsn) as connection:
         return connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is not None
+
+
+def _original(connection: psycopg.Connection) -> str | None:
+    """The table that the system before kept its cycles in, where it is there."""
+    row = connection.execute(
+        "SELECT relname FROM pg_class WHERE relname = 'bibimbap' AND relkind IN ('r', 'p')"
+        " AND relnamespace = current_schema()::regnamespace"
+    ).fetchone()
+    connection.commit()
+    return row[0] if row else None
 
 
 def _had(connection: psycopg.Connection) -> dict[int, str]:

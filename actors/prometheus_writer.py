@@ -44,7 +44,7 @@ from pipeline.core.metrics import Snapshot, collect
 from pipeline.core.model import Tally
 from pipeline.core.pairing import sender
 from pipeline.core.progress import furthest, held
-from pipeline.core.rates import Rates
+from pipeline.core.rates import OffRates, Rates
 from pipeline.core.rhythm import rhythm
 from pipeline.core.status import DeviceState, Observation, document
 
@@ -75,7 +75,7 @@ class PrometheusWriterActor:
         self._questions = Questions()
         self._latest: dict[str, Any] = {}
         self._next_s: dict[str, float] = {}  # when what is not asked for at every look is asked for
-        self._rates = Rates()
+        self._rates, self._off_rates = Rates(), OffRates()
         self._observation: Observation | None = None
         self._completeness = Completeness()
         self._sending: dict[str, Any] = {}
@@ -140,7 +140,8 @@ class PrometheusWriterActor:
             raise
         except (ValueError, ray.exceptions.RayError) as error:
             raise KarmanError("the replay does not answer: try again in a second") from error
-        return Body("application/json", as_json({"recording": recording}))
+        simulated = self._latest[topology.REPLAY]["simulated"]
+        return Body("application/json", as_json({"recording": recording, "simulated": simulated}))
 
     def _metrics(self) -> Body:
         """The page of the newest snapshot: rendered when it is first asked for, once for all who ask."""
@@ -222,7 +223,11 @@ class PrometheusWriterActor:
             counts,
             {key: value for key, value in store.items() if key not in ("accounts", "spooled")},
             actors,
-            [*filter(None, [self._refused]), *(notice for i in ingests.values() for notice in i["notices"])],
+            [
+                *filter(None, [self._refused]),
+                *(notice for ingest in ingests.values() for notice in ingest["notices"]),
+                *self._off_rates.look(self._heard_hz(devices, now_us), self._hz_of, now_us),
+            ],
             told,
         )
 
@@ -243,6 +248,16 @@ class PrometheusWriterActor:
             if found is not None and (found["epoch"] or producer not in self._sending):
                 self._sending[producer] = found
         return self._sending
+
+    def _heard_hz(self, devices: Mapping[str, DeviceState], now_us: int) -> dict[str, float | None]:
+        """The rate of each device; None of one that is silent."""
+        silent_us = now_us - self._config.limits.silence_s * 1e6
+        return {name: state.rate_hz if state.last_received_us > silent_us else None for name, state in devices.items()}
+
+    def _hz_of(self, device: str) -> float:
+        """Messages a second of a device, as it is configured."""
+        configured = self._snapshot.devices.get(device)
+        return self._config.hz_of(configured) if configured is not None else self._config.nominal_hz
 
     def _lag_s(self, devices: Mapping[str, DeviceState]) -> float | None:
         """How far the slowest shard of the store is behind what was received of its own devices; None: not known."""

@@ -85,4 +85,6 @@ class SilenceWatch:
         if seen == state.topic:
             return ""
         topic = printable(seen.decode(errors="replace"))
+        if not topic:
+            return "it publishes without a topic: use --topic '', or give it the topic '' in the fleet file"
         return f"it publishes under topic '{topic}': use --topic, or give it that 'topic' in the fleet file"

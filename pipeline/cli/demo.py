@@ -111,7 +111,7 @@ def switch(
     """Let a running demo play another scenario at once; its time and sequence numbers go on."""
     url = url_of(host, port, "/api/v1/replay")
     answer = get_json(url, read_token(token_file), timeout_s=15, posted={"recording": scenario})
-    typer.echo(f"now playing {answer['recording']}")
+    typer.echo(f"now playing {answer['recording']}{' (simulated)' if answer.get('simulated') else ''}")
 
 
 def _devices(count: int) -> tuple[Device, ...]:

@@ -154,7 +154,8 @@ def alert_table(document: Mapping[str, Any]) -> Table | None:
 def screen(document: Mapping[str, Any]) -> RenderableType:
     """The whole picture of a running pipeline."""
     replay = document["replay"]
-    source = f"replay of {replay['recording']}" if replay else "live devices"
+    simulated = " (simulated)" if replay and replay.get("simulated") else ""
+    source = f"replay of {replay['recording']}{simulated}" if replay else "live devices"
     lines: list[RenderableType] = [Text(f"Karman pipeline · {source}", style="bold"), device_table(document), Text("")]
     if (fleet := fleet_table(document)) is not None:
         lines += [fleet, *clock_lines(document), Text("")]

@@ -5,7 +5,13 @@ Must not know: clocks (arrivals come in, microseconds since the epoch), who coun
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
+
+OFF: Final = 0.03  # of the rate that is configured: no mains is so far off, and 50 Hz is a sixth off 60
+OFF_FOR_US: Final = 10_000_000
+MOST: Final = 3  # devices that are named
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +46,25 @@ class Rates:
                 rate_hz = min(last.rate_hz, 1e6 / max(1, now_us - heard_us))
         self._last[device] = _Count(received, until_us, rate_hz)
         return rate_hz
+
+
+class OffRates:
+    """Devices that are heard at another rate than the one that is configured. `look` is its only mutator.
+
+    The energy of a device without times or sequence numbers of its own is counted by the rate that is configured.
+    """
+
+    def __init__(self) -> None:
+        self._since_us: dict[str, int] = {}
+
+    def look(self, rates_hz: Mapping[str, float | None], hz_of: Callable[[str], float], now_us: int) -> list[str]:
+        """What is to be said of those that have been so for a while; `rates_hz`: None of one that is silent."""
+        off = {name for name, hz in rates_hz.items() if hz is not None and abs(hz - hz_of(name)) > OFF * hz_of(name)}
+        self._since_us = {name: self._since_us.get(name, now_us) for name in sorted(off)}
+        long = [name for name, since_us in self._since_us.items() if now_us - since_us >= OFF_FOR_US]
+        said = [
+            f"{name} is heard {rates_hz[name]:.1f} times a second, and {hz_of(name):g} are configured:"
+            " is its 'mains_hz' right, or are messages lost?"
+            for name in long[:MOST]
+        ]
+        return said + ([f"and {len(long) - MOST} devices more have another rate"] if len(long) > MOST else [])

@@ -17,7 +17,7 @@ def test_a_switch_breaks_neither_sequence_nor_time(
     demo = start("demo", "sample1", "--devices", "2", "--data-dir", str(public_folder))
     demo.ready()
     switched = karman("demo", "switch", "sample3", "--port", str(demo.port))
-    assert (switched.returncode, switched.stdout) == (0, "now playing sample3\n"), switched.stderr
+    assert (switched.returncode, switched.stdout) == (0, "now playing sample3 (simulated)\n"), switched.stderr
     until_true(lambda: demo.status()["replay"]["recording"] == "sample3")
     unknown = karman("demo", "switch", "sample9", "--port", str(demo.port))
     assert unknown.returncode == 2

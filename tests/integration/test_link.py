@@ -485,7 +485,10 @@ def test_what_was_said_of_a_silence_holds_until_the_device_is_heard(monkeypatch:
         subscriber.close()
 
 
-def test_another_reason_for_a_silence_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("topic", "said"), [("u", "under topic 'u': use --topic"), ("", "without a topic: use --topic ''")]
+)
+def test_another_reason_for_a_silence_is_told(topic: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.adapters.silence.PROBE_S", 0.5)
     (endpoint,) = link.free_endpoints(1)
     subscriber = link.Subscriber({"d": link.Address(endpoint, "t")})
@@ -494,9 +497,9 @@ def test_another_reason_for_a_silence_is_told(monkeypatch: pytest.MonkeyPatch) -
         watch = SilenceWatch(subscriber, 0.2)
         until(lambda: watch.look() or watch.notices)
         assert "no connection yet" in watch.notices[0]
-        publisher = Publisher([endpoint], "u")  # the device is switched on, and has another topic
+        publisher = Publisher([endpoint], topic)  # the device is switched on, and has another topic
         payload = bytes.fromhex("0a030a0178")
-        until(lambda: publisher.send(payload) or watch.look() or "under topic 'u'" in "".join(watch.notices))
+        until(lambda: publisher.send(payload) or watch.look() or said in "".join(watch.notices))
     finally:
         subscriber.close()
         if publisher is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.core.rates import Rates
+from pipeline.core.rates import OffRates, Rates
 
 START_US = 1_800_000_000_000_000
 
@@ -49,3 +49,19 @@ def test_it_is_unknown_before_two_looks_and_where_a_count_or_a_clock_has_begun_a
 def test_a_device_that_is_quiet_after_the_first_look_has_no_rate_yet() -> None:
     rates = Rates()
     assert [rates.look("a", 60, 1_000_000, 1_000_000, now_us) for now_us in (1_000_000, 2_000_000)] == [None, None]
+
+
+def test_a_device_with_another_mains_frequency_is_told_after_a_while() -> None:
+    off = OffRates()
+    heard = {"right": 59.9, "europe": 50.0, "silent": None}
+
+    def said(at_s: int, **others: float | None) -> list[str]:
+        return off.look({**heard, **others}, lambda name: 60.0, START_US + at_s * 1_000_000)
+
+    assert said(0) == said(9) == []
+    (notice,) = said(10)
+    assert notice.startswith("europe is heard 50.0 times a second, and 60 are configured")
+    assert said(11, europe=60.0) == said(12) == [], "it begins anew"
+    many = {f"d{number}": 50.0 for number in range(5)}
+    said(20, **many)
+    assert said(30, **many)[-1] == "and 3 devices more have another rate"

@@ -24,9 +24,12 @@ from pipeline.core.pacing import Pace
 
 def replay(
     scenario: Annotated[str, typer.Argument(help="A scenario of 'karman recordings list', or a CSV file.")] = "sample1",
-    bind: Annotated[str, typer.Option(help="Endpoint to publish on; more devices take the ports after it.")] = (
-        "tcp://127.0.0.1:5557"
-    ),
+    bind: Annotated[
+        str,
+        typer.Option(
+            help="Endpoint to publish on; more devices take the ports after it. For other hosts: tcp://0.0.0.0:5557."
+        ),
+    ] = "tcp://127.0.0.1:5557",
     rate: Annotated[float, typer.Option(min=0.1, max=10_000, help="Frames a second, in its own time.")] = 60.0,
     speed: Annotated[float, typer.Option(min=0.01, max=100, help="Times real time; compresses event time too.")] = 1.0,
     topic: Annotated[str, typer.Option(help="ZeroMQ topic in front of each message; may be empty.")] = DEFAULT_TOPIC,

@@ -39,6 +39,10 @@ class Position:
     sequence: int
     time_us: int
 
+    def is_behind(self, other: Position) -> bool:
+        """Whether a row that stands here came late, before `other`; else its stream stands here now."""
+        return other.sequence - MEMORY < self.sequence < other.sequence and self.time_us <= other.time_us
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -146,7 +150,7 @@ class Continuity:
         elif self._seen[slot, cell] == number and self._seen_time_us[slot, cell] == time_us:
             walk.duplicates.append(row)
             return
-        elif last - MEMORY < number < last and self._seen[slot, cell] != number and time_us <= last_time_us:
+        elif self._seen[slot, cell] != number and Position(number, time_us).is_behind(Position(last, last_time_us)):
             walk.late[device, stream] = walk.late.get((device, stream), 0) + 1
             self._seen[slot, cell], self._seen_time_us[slot, cell] = number, time_us
             return

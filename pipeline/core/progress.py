@@ -26,8 +26,9 @@ class Progress:
     def note(self, batch: Batch) -> None:
         """A batch was given; those of a producer come in order."""
         for product, rows in (("cycle", batch.cycles), ("spectrum", batch.spectra)):
-            for newer in ends(rows):
-                advance(self.positions[product], newer)
+            for key, course in courses(rows):
+                for position in course:
+                    _move(self.positions[product], key, position)
         furthest(self.totals, batch.totals)
 
     def take(self, positions: Mapping[str, Mapping[Key, Position]], totals: Mapping[str, Tally]) -> None:
@@ -47,11 +48,15 @@ class Progress:
 
 
 def advance(known: dict[Key, Position], newer: Mapping[Key, Position]) -> None:
-    """Move positions forward: to a later time, or to a greater number (a device's clock may have been set back)."""
+    """Move positions to what came after: a device may have begun its numbers anew, and its clock may be set back."""
     for key, position in newer.items():
-        before = known.get(key)
-        if before is None or position.time_us > before.time_us or position.sequence > before.sequence:
-            known[key] = position
+        _move(known, key, position)
+
+
+def _move(known: dict[Key, Position], key: Key, position: Position) -> None:
+    before = known.get(key)
+    if before is None or not position.is_behind(before):
+        known[key] = position
 
 
 def furthest(known: dict[str, Tally], other: Mapping[str, Tally]) -> None:
@@ -76,8 +81,11 @@ def held(before: Tally, now: Tally) -> Tally:
     )
 
 
-def ends(rows: pa.RecordBatch) -> Iterator[dict[Key, Position]]:
-    """Of each stream of a batch, of its rows that carry a sequence: the one of the latest time, then the last one."""
+def courses(rows: pa.RecordBatch) -> Iterator[tuple[Key, list[Position]]]:
+    """Of each stream of a batch the positions to go through, of its rows that carry a sequence, in their order.
+
+    Where the numbers only grow, as nearly always, the last one is enough.
+    """
     numbered = np.flatnonzero(rows.column("sequence").is_valid().to_numpy(zero_copy_only=False))
     if len(numbered) == 0:
         return
@@ -90,12 +98,12 @@ def ends(rows: pa.RecordBatch) -> Iterator[dict[Key, Position]]:
     code, sequence, time_us = code[order], sequence[order], time_us[order]
     starts = starts_of(code)
     last = np.append(starts[1:], len(code)) - 1
-    latest_us = np.maximum.reduceat(time_us, starts).repeat(last + 1 - starts)
-    is_latest = np.flatnonzero(time_us == latest_us)
-    latest = np.full(len(starts), -1)
-    latest[np.searchsorted(starts, is_latest, side="right") - 1] = is_latest  # of equals the last one
-    for at in (latest[latest != last], last):  # nearly always they are the same rows
-        yield {
-            (devices[key // len(streams)], streams[key % len(streams)]): Position(number, moment)
-            for key, number, moment in zip(code[at].tolist(), sequence[at].tolist(), time_us[at].tolist(), strict=True)
-        }
+    falls = np.append(False, (sequence[1:] <= sequence[:-1]) & (code[1:] == code[:-1]))
+    grows = ~np.logical_or.reduceat(falls, starts)
+    places = zip(code[starts].tolist(), grows.tolist(), sequence[last].tolist(), time_us[last].tolist(), strict=True)
+    for at, (key, only_grows, *ends) in enumerate(places):
+        course = [Position(*ends)]
+        if not only_grows:
+            whole = slice(starts[at], last[at] + 1)
+            course = [Position(*row) for row in zip(sequence[whole].tolist(), time_us[whole].tolist(), strict=True)]
+        yield (devices[key // len(streams)], streams[key % len(streams)]), course

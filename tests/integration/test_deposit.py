@@ -339,6 +339,21 @@ def test_no_number_comes_again_whose_segment_was_damaged(tmp_path: Path) -> None
     assert again.numbers() == [2]
 
 
+def test_a_device_that_rebooted_with_its_clock_behind_stands_where_it_counts_now(
+    database: str, keeper: Callable[..., Deposit]
+) -> None:
+    """Else its ingest's successor would take what is stored for lost, or what was lost for stored."""
+    deposit = keeper(database)
+    before = replace(small(0), cycles=cycles(4, first=5_000))
+    deposit.hand_in(before, 0).result(20)
+    deposit.hand_in(replace(small(1), cycles=cycles(4)), 0).result(
+        20
+    )  # its numbers begin anew, and its time is earlier
+    opening = deposit.opening("ingest-1", ["rack1-pdu2"], 5.0)
+    assert opening.complete
+    assert opening.positions["cycle"][KEY].sequence == 3
+
+
 def test_who_begins_waits_no_longer_for_who_stores_than_for_the_database(
     database: str, keeper: Callable[..., Deposit]
 ) -> None:

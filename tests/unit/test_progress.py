@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pyarrow as pa
+
 from pipeline.core.continuity import Position
-from pipeline.core.model import STREAMS, Tally
-from pipeline.core.progress import ends, held
-from tests.rows import START_US, cycles
+from pipeline.core.model import Batch, Tally
+from pipeline.core.progress import Progress, held
+from tests.rows import START_US, cycles, spectra
 
 
 def test_counts_that_died_with_an_ingest_are_not_taken_back() -> None:
@@ -21,7 +25,25 @@ def test_counts_that_died_with_an_ingest_are_not_taken_back() -> None:
     )
 
 
-def test_a_stream_stands_at_its_row_of_the_latest_time_and_then_at_its_last() -> None:
-    numbers = [(7, START_US + 5), (8, START_US + 9), (2, START_US + 9), (9, START_US + 8)]
-    rows = cycles({"sequence": number, "time": time_us} for number, time_us in numbers)
-    assert [found["pdu1", STREAMS[0]] for found in ends(rows)] == [Position(*numbers[2]), Position(*numbers[3])]
+def stands(*places: tuple[int, int]) -> Position:
+    """Where a stream stands after rows of these numbers and times, in one batch, and in one each."""
+    rows = cycles({"sequence": number, "time": START_US + time_us} for number, time_us in places)
+    together, apart = Progress(), Progress()
+    together.note(whole := batch(rows))
+    for row in range(rows.num_rows):
+        apart.note(replace(whole, cycles=rows.slice(row, 1)))
+    assert together.positions == apart.positions
+    (position,) = together.positions["cycle"].values()
+    return replace(position, time_us=position.time_us - START_US)
+
+
+def batch(rows: pa.RecordBatch) -> Batch:
+    return Batch("ingest-0", 1, 0, {}, rows, spectra([]))
+
+
+def test_a_stream_stands_at_its_last_row_that_did_not_come_late() -> None:
+    assert stands((7, 5), (8, 9)) == Position(8, 9)
+    assert stands((7, 5), (9, 9), (8, 7)) == Position(9, 9)
+    assert stands((7, 50), (8, 9)) == Position(8, 9), "its clock was set back"
+    assert stands((1199, 5000), (0, 20), (1, 37)) == Position(1, 37), "it began anew, with its clock behind"
+    assert stands((1199, 5000), (0, 6000), (1, 6017), (1198, 4990)) == Position(1198, 4990)

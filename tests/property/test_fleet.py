@@ -356,6 +356,21 @@ def test_the_current_of_a_second_is_the_root_of_the_mean_square() -> None:
     assert told.headroom_a[row] == pytest.approx(0.8 * 80 - 2 * member_a, rel=1e-3)
 
 
+@pytest.mark.parametrize(("unknown", "known"), [(1, True), (29, True), (31, False), (60, False)])
+def test_the_current_is_that_of_the_cycles_that_tell_one_if_they_are_half_of_the_second(
+    unknown: int, known: bool
+) -> None:
+    fleet = devices(1, 1, breaker_a=40.0)
+    rows = cycles(fleet, np.full((1, 240, 3), 10 * 277.0))
+    cycle = np.rint((rows.time_us - START_US) * HZ / 1e6).astype(np.int64)
+    run = Run(fleet)
+    given = replace(rows, current_a=np.where(cycle % 60 < unknown, np.float32(np.nan), rows.current_a))
+    told = by_second(run.feed(given))[2]
+    row = run.row("rack", "r0", "B")
+    assert told.current_a[row] == (pytest.approx(10, rel=1e-3) if known else pytest.approx(np.nan, nan_ok=True))
+    assert told.power_w[row] == pytest.approx(2770)
+
+
 def test_redundancy_is_what_one_of_two_feeds_has_left_with_the_current_of_both() -> None:
     """By hand: 3 A and 5 A on breakers of 30 A and 20 A; one feed, a device on none, a breaker that is not rated."""
     racks = [

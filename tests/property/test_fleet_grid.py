@@ -131,7 +131,7 @@ def test_a_cycle_is_divided_by_overlap() -> None:
     assert cells.energy.tolist() == [[8_000 * SLOT // 2, 8_000 * SLOT // 2, 0, 0]]
     whole, rest = cells.heat[0].tolist()
     assert whole * HEAT_SPLIT + rest == 3_000**2 * SLOT
-    assert cells.dark.tolist() == [False]
+    assert cells.dark.tolist() == [0]
 
 
 def test_what_comes_after_its_second_was_told_is_late_and_what_is_far_ahead_is_turned_away() -> None:
@@ -145,7 +145,7 @@ def test_what_comes_after_its_second_was_told_is_late_and_what_is_far_ahead_is_t
     assert ahead.tolist() == [False, False, False, True]
     cells = grid.close(START_S + 1)
     assert cells.covered.sum() == 16_667 * 60
-    assert cells.dark.tolist() == [True]
+    assert cells.dark.tolist() == [16_667 * 60]
 
 
 def test_what_waits_of_a_series_that_goes_is_nobody_elses() -> None:

@@ -55,15 +55,15 @@ class Cells:
 
     Of shape (series, slots): `covered`, the time of the slot that cycles cover, `SLOT` if all of it; `energy`,
     milliwatts times that. Of shape (series, 2): `heat`, the squares of milliamperes times the time covered, as (whole,
-    rest) with whole * HEAT_SPLIT + rest, for an int64 would overflow at 400 A. Of shape (series,): `dark`, whether some
-    current was unknown.
+    rest) with whole * HEAT_SPLIT + rest, for an int64 would overflow at 400 A. Of shape (series,): `dark`, of the time
+    covered that in which the current was unknown.
     """
 
     second: int
     covered: Ints
     energy: Ints
     heat: Ints
-    dark: NDArray[np.bool_]
+    dark: Ints
 
 
 class Concentrator:
@@ -162,12 +162,12 @@ class Concentrator:
         square = np.maximum(rows.current_ma, 0) ** 2
         np.add.at(cells.heat[:, 0], rows.series, square // HEAT_SPLIT * overlap)
         np.add.at(cells.heat[:, 1], rows.series, square % HEAT_SPLIT * overlap)
-        cells.dark[rows.series[rows.current_ma < 0]] = True
+        np.add.at(cells.dark, rows.series, overlap * (rows.current_ma < 0))
 
     def _cells(self, second: int) -> Cells:
         shape = (len(self._period), self._slots)
         covered, energy = np.zeros((2, *shape), np.int64)
-        return Cells(second, covered, energy, np.zeros((shape[0], 2), np.int64), np.zeros(shape[0], bool))
+        return Cells(second, covered, energy, np.zeros((shape[0], 2), np.int64), np.zeros(shape[0], np.int64))
 
 
 def _sorted(rows: Rows) -> Rows:

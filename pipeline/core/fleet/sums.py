@@ -74,10 +74,12 @@ def of_places(membership: Membership, cells: Cells, members: Members, peaks_mw: 
     length = SLOT * cells.covered.shape[1]
     power_mw, known = _mean(energy, covered, length)
     heat = cells.heat[:, 0] * float(HEAT_SPLIT) + cells.heat[:, 1]
-    current_ma = np.rint(np.sqrt(heat / np.maximum(covered, 1))).astype(np.int64) * known
+    lit = covered - cells.dark  # in which the current was known
+    dim = (cells.dark > 0) & (2 * lit < length)
+    current_ma = np.rint(np.sqrt(heat / np.maximum(lit, 1))).astype(np.int64) * known * ~dim
     steady = of_series.least(known)
     sizes = np.diff(np.append(of_series.starts, len(of_series.rows)))
-    dark = np.minimum(of_series.sum(cells.dark.astype(np.int64)), 1)
+    dark = np.minimum(of_series.sum(dim.astype(np.int64)), 1)
     return Sums(
         cells.second,
         membership.places,

@@ -22,13 +22,16 @@ class Completeness:
         self._courses: dict[str, _Course] = {}
 
     def look(self, tallies: Mapping[str, Tally]) -> dict[str, float]:
-        """Received over received and missing since the oldest look, by device; none where nothing was expected."""
+        """Delivered over delivered and missing since the oldest look, by device; none where nothing was expected.
+
+        What comes under another topic, twice or malformed is none of the frames that are waited for.
+        """
         self._courses = {device: self._courses.get(device) or _Course(self._looks) for device in tallies}
         ratios = {}
         for device, now in tallies.items():
-            received, missing = self._courses[device].grown(now)
-            if received + missing:
-                ratios[device] = received / (received + missing)
+            delivered, missing = self._courses[device].grown(now)
+            if delivered + missing:
+                ratios[device] = delivered / (delivered + missing)
         return ratios
 
 
@@ -41,10 +44,10 @@ class _Course:
         self._counts: deque[tuple[int, int]] = deque(maxlen=looks + 1)
 
     def grown(self, now: Tally) -> tuple[int, int]:
-        """Received and missing since the oldest look."""
+        """Delivered and missing since the oldest look."""
         if now.received < self._last.received:
             self._before += self._last
         self._last = now
-        self._counts.append((self._before.received + now.received, self._before.missing + now.missing))
-        (received, missing), (received_before, missing_before) = self._counts[-1], self._counts[0]
-        return received - received_before, max(0, missing - missing_before)
+        self._counts.append((self._before.delivered + now.delivered, self._before.missing + now.missing))
+        (delivered, missing), (delivered_before, missing_before) = self._counts[-1], self._counts[0]
+        return max(0, delivered - delivered_before), max(0, missing - missing_before)

@@ -148,7 +148,7 @@ DROPPED: Final = counter(
     "Frames received and not kept, among them `duplicate` and `malformed`; only reasons that occurred.",
 )
 COMPLETENESS: Final = gauge(
-    "karman_completeness_ratio", "ratio", ("device",), "Received over received and missing, of the last minute."
+    "karman_completeness_ratio", "ratio", ("device",), "Delivered over delivered and missing, of the last minute."
 )
 DELAY: Final = gauge(
     "karman_transport_delay_seconds",

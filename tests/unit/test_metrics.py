@@ -263,7 +263,7 @@ def looks(*counts: tuple[int, int], looks: int = 60) -> dict[str, float]:
     completeness = Completeness(looks)
     ratios: dict[str, float] = {}
     for received, missing in counts:
-        ratios = completeness.look({"pdu1": Tally(received, missing=missing)})
+        ratios = completeness.look({"pdu1": Tally(received, received, missing=missing)})
     return ratios
 
 
@@ -295,9 +295,10 @@ def test_completeness_reaches_back_so_many_looks() -> None:
 
 def test_completeness_is_told_of_each_device() -> None:
     completeness = Completeness()
-    completeness.look({"pdu1": Tally(10)})
-    completeness.look({"pdu1": Tally(20), "pdu2": Tally(5)})
-    assert completeness.look({"pdu1": Tally(20, missing=10), "pdu2": Tally(10), "new": Tally(7)}) == {
+    completeness.look({"pdu1": Tally(10, 10)})
+    completeness.look({"pdu1": Tally(20, 20), "pdu2": Tally(5, 5)})
+    # What came under another topic, or twice, was none of the frames that are missing.
+    assert completeness.look({"pdu1": Tally(50, 20, missing=10), "pdu2": Tally(10, 10), "new": Tally(7, 7)}) == {
         "pdu1": 0.5,
         "pdu2": 1.0,
     }

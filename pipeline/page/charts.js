@@ -145,7 +145,7 @@ export class Chart {
     if (least === null || greatest === null) return this.range ? this.range.shown : [0, 1];
     const limit = this.limit();
     let low = zero ? Math.min(0, least) : least;
-    let high = greatest;
+    let high = zero ? Math.max(0, greatest) : greatest;
     if (limit && zero) high = Math.max(high, limit);
     const short = Math.max(0, span - (high - low));
     const edge = 0.06 * (high - low + short) || 0.5;

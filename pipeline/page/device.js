@@ -43,6 +43,8 @@ export class DeviceView {
     this.view.device = null;
     this.view.channel = "a";
     this.begin();
+    showFigures(byId("figures"), { channels: {}, phases: {}, state: "never" }, "a", this.about);
+    byId("quality").replaceChildren();
     this.live.wish({ watch: name, window_s: this.windowUs / 1e6 });
   }
 
@@ -186,7 +188,8 @@ export class DeviceView {
 
   key(event) {
     if (byId("device-view").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (["INPUT", "SELECT", "BUTTON", "A"].includes(event.target.tagName) && event.key !== "Escape") return;
+    const chosen = event.target.type === "radio" && !event.key.startsWith("Arrow"); // those choose another one
+    if (["INPUT", "SELECT", "BUTTON", "A"].includes(event.target.tagName) && event.key !== "Escape" && !chosen) return;
     const { fromUs, toUs } = this.view;
     const span = toUs - fromUs;
     const act = {

@@ -82,6 +82,7 @@ function route() {
   byId("to-fleet").ariaCurrent = toFleet ? "page" : null;
   byId("to-device").ariaCurrent = toFleet ? null : "page";
   if (toFleet) {
+    document.title = "Fleet · Karman";
     device.name = null;
     live.wish({ fleet: true, watch: null });
     fleet.draw();
@@ -152,9 +153,12 @@ function showState() {
   let state = "live";
   let text = "live";
   const onDevice = !byId("device-view").hidden;
-  const ageMs = performance.now() - (device.arrivedMs ?? performance.now());
+  const told = onDevice ? device.view.device : null;
+  const quiet = told && told.state !== "live" && told.state !== "never"; // what it sent before may only just have come
+  const heardMs = performance.now() - (device.arrivedMs ?? performance.now());
+  const ageMs = Math.max(heardMs, quiet ? told.age_s * 1000 : 0);
   if (!connected) [state, text] = ["lost", "not connected"];
-  else if (onDevice && !device.blocks) [state, text] = ["connecting", "waiting for cycles"];
+  else if (onDevice && !device.blocks && !quiet) [state, text] = ["connecting", "waiting for cycles"];
   else if (onDevice && ageMs > SILENT_MS) [state, text] = ["silent", `silent for ${span(ageMs / 1000)}`];
   else if (onDevice && ageMs > Math.max(STALE_MS, 3000 / (device.view.device?.nominal_hz ?? device.about.nominal_hz))) [state, text] = ["stale", `stale for ${span(ageMs / 1000)}`];
   byId("state").dataset.state = state;
@@ -183,3 +187,7 @@ byId("login").onsubmit = (event) => {
   live.enter(byId("token").value.trim());
 };
 addEventListener("hashchange", route);
+document.querySelector(".skip").onclick = (event) => {
+  event.preventDefault(); // its place in the page is none of the views
+  byId("content").focus();
+};

@@ -159,7 +159,7 @@ export class CycleStore {
       x.push(this.time[row] / 1e6);
       for (let index = 0; index < columns.length; index += 1) {
         const value = columns[index][row];
-        ys[index].push(value === value ? value : null);
+        ys[index].push(Number.isFinite(value) ? value : null);
       }
     }
     return [x, ...ys];
@@ -192,6 +192,7 @@ function extremes(column, bounds, bins) {
     let greatestAt = 0;
     for (let row = bounds[bin]; row < bounds[bin + 1]; row += 1) {
       const value = column[row];
+      if (!Number.isFinite(value)) continue;
       if (value < least) {
         least = value;
         leastAt = row;

@@ -25,7 +25,7 @@ def migrate(dsn: Dsn) -> None:
         console.print(f"applied {name}")
     console.print("the schema is current")
     if not schema.has_reader(dsn):
-        said = f"there is no role {schema.READER} for dashboards, and this user may not make it: see docs/storage.md"
+        said = f"no role {schema.READER} may read the tables, and this user may not grant that: see docs/storage.md"
         console.print(f"[yellow]{said}[/yellow]", soft_wrap=True)
 
 
@@ -49,7 +49,8 @@ def status(dsn: Dsn) -> None:
         table.add_column(name, justify="right")
     for series in usage(dsn):
         each = f"{series.nbytes / series.rows:,.0f}" if series.rows else ""
-        figures = (f"{series.nbytes:,}", f"{series.rows:,}", each, str(series.parts), str(series.columnar_parts))
+        rows = "" if series.rows is None else f"{series.rows:,}"
+        figures = (f"{series.nbytes:,}", rows, each, str(series.parts), str(series.columnar_parts))
         table.add_row(series.series, *figures)
     console.print(table)
     for error, count in failing_jobs(dsn).items():

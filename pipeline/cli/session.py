@@ -80,7 +80,7 @@ def finish(console: Console, report: Path | None) -> None:
     store = joined(list(final["stores"].values()))
     counts = balance(live, store.get("accounts") or {}, store.get("spooled") or {})
     replay = final["replay"]
-    unwritten_s = final["fleet_unwritten_s"] + store.get("fleet_refused_s", 0)
+    unwritten_s = final.get("fleet_unwritten_s", 0) + store.get("fleet_refused_s", 0)
     document: dict[str, Any] = {
         "published": replay["published"] if replay else None,
         "skipped": replay["skipped"] if replay else None,

@@ -156,9 +156,10 @@ def migrate(dsn: str) -> list[str]:
 
 
 def has_reader(dsn: str) -> bool:
-    """Whether the role for readers is there; who may not create roles cannot make it."""
+    """Whether the role for readers is there and may read; who may not create roles or grant cannot see to it."""
+    may = "SELECT has_table_privilege(rolname, 'cycle', 'SELECT') FROM pg_roles WHERE rolname = %s"
     with translated(), connect(dsn) as connection:
-        return connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [READER]).fetchone() is not None
+        return connection.execute(may, [READER]).fetchone() == (True,)
 
 
 def _original(connection: psycopg.Connection) -> str | None:

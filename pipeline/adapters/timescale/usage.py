@@ -18,18 +18,23 @@ from pipeline.adapters.timescale.upkeep import PARTITION_S
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A series: its bytes with indexes, its rows as the server estimates them, its partitions or chunks."""
+    """A series: its bytes with indexes, its rows as the server estimates them, its partitions or chunks.
+
+    `rows` is None where the server has not looked yet.
+    """
 
     series: str
     nbytes: int
-    rows: int
+    rows: int | None
     parts: int
     columnar_parts: int
 
 
 _JOB: Final = re.compile(r"\bJob \d+ \([^)]*\)")  # in what the scheduler says: else each says something of its own
 _PLAIN: Final = """
-SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint, coalesce(sum(greatest(reltuples, 0)), 0)::bigint,
+SELECT coalesce(sum(pg_total_relation_size(inhrelid)), 0)::bigint,
+       CASE WHEN bool_or(reltuples < 0 AND pg_relation_size(inhrelid) > 0) THEN NULL
+            ELSE coalesce(sum(greatest(reltuples, 0)), 0)::bigint END,
        count(*), 0
 FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = %(series)s::regclass
 """

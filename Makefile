@@ -45,12 +45,14 @@ lint: $(VENV)/.dev  ## ruff, mypy, import contracts, generated code is current
 bench: install  ## measure this machine
 	$(BIN)/karman bench $(ARGS)
 
-measure: $(VENV)/.dev  ## measure docs/performance anew: 35 minutes on a quiet machine
+measure: $(VENV)/.dev  ## measure docs/performance anew: 45 minutes on a quiet machine
 	$(BIN)/karman bench load --devices 1000 --seconds 300 --devices-per-actor 500 --output docs/performance/load.json
+	$(BIN)/karman bench load --devices 1500 --seconds 300 --devices-per-actor 500 --no-alone --output docs/performance/stretch.json
 	$(BIN)/karman bench load --devices 100 --seconds 600 --no-alone --output docs/performance/flat.json
 	$(BIN)/karman bench load --devices 1 --rate 300000 --no-both-channels --no-store --no-alone --output docs/performance/one.json
 	$(BIN)/karman bench load --devices 1 --rate 200000 --no-store --no-alone --output docs/performance/one-both.json
 	$(BIN)/karman bench growth --output docs/performance/growth.json
+	$(BIN)/karman bench growth --devices 1 --output docs/performance/one-device.json
 	$(BIN)/karman bench limit --devices-per-actor 500 --output docs/performance/limit.json
 	$(BIN)/karman bench start --output docs/performance/start.json
 	$(BIN)/karman bench --output docs/performance/stages.json

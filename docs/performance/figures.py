@@ -176,7 +176,7 @@ def main() -> None:
     grown = growth.get("growth", [])
     parts = {
         "machine": machine(load or growth),
-        "load": counts([load["load"]] if load else []),
+        "load": counts([each["load"] for each in (load, read("stretch")) if each]),
         "spent": spent(load),
         "delays": delays(grown),
         "growth": counts(grown),
@@ -184,7 +184,7 @@ def main() -> None:
         "limit": counts(limit.get("tried", [])),
         "flat": flat(read("flat")),
         "one": endpoint(read("one"), read("one-both")),
-        "idle": idle(growth),
+        "idle": idle(read("one-device")),
         "start": [f"{start['start_s']:.1f} s"] if start else [],
         "stages": stages(read("stages")),
     }

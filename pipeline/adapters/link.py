@@ -246,7 +246,7 @@ class Subscriber:
     def _one_by_one(self, seconds: float) -> list[Received]:
         """What a device alone sends within this time, or up to twice that; until two messages come together.
 
-        ZeroMQ itself waits for it, which takes a third of what it takes to look when a descriptor says so.
+        ZeroMQ itself waits for it, which costs less than to look when a descriptor says so (docs/performance.md).
         """
         ((fd, link),) = self._by_fd.items()
         socket, topic = link.socket, link.state.topic

@@ -94,9 +94,37 @@ def local_ray() -> Iterator[None]:
     Raises:
         KarmanError: it does not start.
     """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with _until_the_end(
+        num_cpus=max(4, os.cpu_count() or 1),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        namespace=topology.NAMESPACE,
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def ray_as_it_comes() -> Iterator[None]:
+    """A Ray of our own with Ray's own settings, which ends with us: to compare with.
+
+    Raises:
+        KarmanError: it does not start.
+    """
+    settings = {name: os.environ.pop(name) for name, value in _SETTINGS.items() if os.environ.get(name) == value}
+    try:
+        with _until_the_end():
+            yield
+    finally:
+        os.environ.update(settings)
+
+
+@contextlib.contextmanager
+def _until_the_end(**settings: Any) -> Iterator[None]:
     try:
         with _own_process_group():
-            _init()
+            ray.init(address="local", log_to_driver=False, logging_level=logging.ERROR, **settings)
     except Exception as error:  # Ray raises the very class where its start takes too long
         ray.shutdown()
         reason = str(error).strip().splitlines()[0]
@@ -105,32 +133,6 @@ def local_ray() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-
-
-@contextlib.contextmanager
-def ray_as_it_comes() -> Iterator[None]:
-    """A Ray of our own with Ray's own settings, which ends with us: to compare with."""
-    settings = {name: os.environ.pop(name) for name, value in _SETTINGS.items() if os.environ.get(name) == value}
-    try:
-        ray.init(address="local", log_to_driver=False, logging_level=logging.ERROR)
-        yield
-    finally:
-        ray.shutdown()
-        os.environ.update(settings)
-
-
-def _init() -> None:
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    ray.init(
-        address="local",
-        num_cpus=max(4, os.cpu_count() or 1),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=OBJECT_STORE_BYTES,
-        namespace=topology.NAMESPACE,
-    )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import math
 import re
 import select
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Final, NamedTuple
@@ -236,9 +236,7 @@ class Subscriber:
             if payloads:
                 arrived.append(Received(link.index, now_us, payloads))
                 limit -= len(payloads)
-                if any(payload is not None for payload in payloads):
-                    link.state.silent_since_s = now_s
-                self._gathering.heard(fd, len(payloads), len(payloads[-1] or b""), now_s)
+                self._heard(fd, payloads, now_s)
         self._gathering.let_go(now_s, busy=self._unfinished)
         self._found = sum(len(received.payloads) for received in arrived)
         return arrived
@@ -263,14 +261,18 @@ class Subscriber:
                 taken.append((at_us, parts))
                 if now_s - before_s < TOGETHER_S:
                     self._unfinished[fd] = None
-        arrived = [Received(link.index, at_us, [payload_of(parts, topic)]) for at_us, parts in taken]
-        if any(payloads[0] is not None for _, _, payloads in arrived):
-            link.state.silent_since_s = now_s
-        if arrived:
-            self._gathering.heard(fd, len(arrived), len(arrived[-1].payloads[0] or b""), now_s)
+        payloads = [payload_of(parts, topic) for _, parts in taken]
+        if payloads:
+            self._heard(fd, payloads, now_s)
         self._gathering.let_go(time.monotonic(), busy=self._unfinished)
-        self._found = min(1, len(arrived))  # at a time
-        return arrived
+        self._found = min(1, len(payloads))  # at a time
+        return [Received(link.index, at_us, [payload]) for (at_us, _), payload in zip(taken, payloads, strict=True)]
+
+    def _heard(self, fd: int, payloads: Sequence[bytes | None], now_s: float) -> None:
+        """Note that messages of a device came, some of them perhaps of another topic."""
+        if any(payload is not None for payload in payloads):
+            self._by_fd[fd].state.silent_since_s = now_s
+        self._gathering.heard(fd, len(payloads), len(payloads[-1] or b""), now_s)
 
     @property
     def behind(self) -> bool:

@@ -129,10 +129,10 @@ def migrate(dsn: str) -> list[str]:
             raise InputError(
                 f"the tables of {describe(dsn)} are of a newer version of karman (migration {max(had)}): use that one"
             )
-        if VIEWS not in had and (relation := _original(connection)):
+        if VIEWS not in had and _holds_the_original(connection):
             raise InputError(
-                f"{describe(dsn)} holds the table {relation} of the system that this one replaces, where a view of that"
-                f" name is to be: ALTER TABLE {relation} RENAME TO {relation}_original keeps its rows, or use another"
+                f"{describe(dsn)} holds the table bibimbap of the system that this one replaces, where a view of that"
+                " name is to be: ALTER TABLE bibimbap RENAME TO bibimbap_original keeps its rows, or use another"
                 " database"
             )
         for migration in ours:
@@ -162,14 +162,14 @@ def has_reader(dsn: str) -> bool:
         return connection.execute(may, [READER]).fetchone() == (True,)
 
 
-def _original(connection: psycopg.Connection) -> str | None:
-    """The table that the system before kept its cycles in, where it is there."""
+def _holds_the_original(connection: psycopg.Connection) -> bool:
+    """Whether the table is there that the system before kept its cycles in."""
     row = connection.execute(
-        "SELECT relname FROM pg_class WHERE relname = 'bibimbap' AND relkind IN ('r', 'p')"
+        "SELECT 1 FROM pg_class WHERE relname = 'bibimbap' AND relkind IN ('r', 'p')"
         " AND relnamespace = current_schema()::regnamespace"
     ).fetchone()
     connection.commit()
-    return row[0] if row else None
+    return row is not None
 
 
 def _had(connection: psycopg.Connection) -> dict[int, str]:
